@@ -1,0 +1,91 @@
+/* internal.h of autograd -- what an op's file needs: recording, the view of a node that a gradient
+ * sees, small helpers.  docs/adding-an-op.md walks through one op. */
+#ifndef TLVI_AUTOGRAD_INTERNAL_H
+#define TLVI_AUTOGRAD_INTERNAL_H
+
+#include "autograd/autograd.h"
+#include "tensor/internal.h"
+
+/* The gradient of op ID: fills d[i] for every input i that wants(n, i); NULL left there means exactly
+ * zero.  g is the gradient of the first output, n->g1 of the second; with two outputs either may be
+ * NULL.  Written in ops: with TLV_CREATE_GRAPH they are recorded, and so differentiable themselves. */
+#define TLVI_VJP(ID)                                                                               \
+    void tlvi_vjp_##ID(tlv_ctx *c, const tlvi_node *n, const tlv_tensor *g, tlv_tensor **d);       \
+    void tlvi_vjp_##ID(tlv_ctx *c, const tlvi_node *n, const tlv_tensor *g, tlv_tensor **d)
+
+/* Computes the op again from its inputs and attributes: it calls the op's own front. */
+#define TLVI_EXEC(ID)                                                                              \
+    tlv_tensor *tlvi_exec_##ID(tlv_ctx *c, const tlvi_node *n);                                    \
+    tlv_tensor *tlvi_exec_##ID(tlv_ctx *c, const tlvi_node *n)
+
+typedef void (*tlvi_vjp_fn)(tlv_ctx *c, const tlvi_node *n, const tlv_tensor *g, tlv_tensor **d);
+typedef tlv_tensor *(*tlvi_exec_fn)(tlv_ctx *c, const tlvi_node *n);
+
+typedef struct tlvi_op_info {
+    const char *name, *kind, *args, *reads, *formula, *shapes;
+    tlvi_vjp_fn vjp;
+    tlvi_exec_fn exec;
+    int cheap;
+} tlvi_op_info;
+
+extern const tlvi_op_info tlvi_ops[TLV_OP_COUNT];
+
+/* ---- recording (record.c) ------------------------------------------------------------------------ */
+
+typedef struct tlvi_record_args {
+    tlv_op op;
+    int n_in;
+    const tlv_tensor *const *in;            /* NULL for an absent optional input */
+    tlv_tensor *out[2];                     /* the second may be NULL */
+    const tlv_tensor *aux[4];               /* saved values without history; NULL ends */
+    const void *attr;                       /* copied */
+    size_t attr_bytes;
+} tlvi_record_args;
+
+/* Puts a node on the tape if recording is on and an input wants gradients; returns out[0], or NULL if
+ * that is NULL or there is no memory. */
+tlv_tensor *tlvi_record(tlv_ctx *c, const tlvi_record_args *r);
+
+/* The usual cases: one output, nothing saved but what ops.def declares. */
+tlv_tensor *tlvi_record1(tlv_ctx *c, tlv_op op, tlv_tensor *y, const tlv_tensor *x, const void *attr,
+                         size_t attr_bytes);
+tlv_tensor *tlvi_record2(tlv_ctx *c, tlv_op op, tlv_tensor *y, const tlv_tensor *a,
+                         const tlv_tensor *b, const void *attr, size_t attr_bytes);
+
+/* True where ops are recorded: a vjp that has a fused path takes it only if this is false. */
+static inline int tlvi_recording(const tlv_ctx *c) { return c->recording; }
+
+/* ---- what a vjp and an exec see of their node ------------------------------------------------------- */
+
+static inline int wants(const tlvi_node *n, int i)
+{
+    return (int)(n->want >> (i < 63 ? i : 63) & 1);
+}
+/* Only inputs, outputs and aux that ops.def declares as read have data; every shape is there. */
+static inline const tlv_tensor *tlvi_in(const tlvi_node *n, int i) { return n->slot[i].t; }
+static inline const tlv_tensor *tlvi_out(const tlvi_node *n, int i) { return n->slot[n->n_in + i].t; }
+static inline const tlv_tensor *tlvi_aux(const tlvi_node *n, int i)
+{
+    return n->slot[n->n_in + n->n_out + i].t;
+}
+
+/* ---- helpers in ops ------------------------------------------------------------------------------- */
+
+/* g summed over what broadcasting added, to the shape of `like`; g itself if nothing was added. */
+tlv_tensor *tlvi_sum_to_like(tlv_ctx *c, const tlv_tensor *g, const tlv_tensor *like);
+/* g as it is, for a vjp that hands its gradient on */
+static inline tlv_tensor *tlvi_pass(const tlv_tensor *g) { return (tlv_tensor *)g; }
+
+/* y = kernel(x; p, q) in x's memory order; y = kernel(a, b; p, q), broadcast, in the order of the
+ * largest dense operand.  Checks dtypes and shapes; records nothing. */
+tlv_tensor *tlvi_unary_apply(tlv_ctx *c, const char *op, tlvi_unary k, const tlv_tensor *x, double p,
+                             double q);
+tlv_tensor *tlvi_binary_apply(tlv_ctx *c, const char *op, tlvi_binary k, const tlv_tensor *a,
+                              const tlv_tensor *b, double p, double q);
+
+/* Broken on purpose in the mutants build only: tests must notice. */
+#ifdef TLVI_MUTANTS
+enum { TLVI_MUT_NONE, TLVI_MUT_SCALE, TLVI_MUT_ZERO, TLVI_MUT_SWAP, TLVI_MUT_SUM_TO, TLVI_MUT_COUNT };
+#endif
+
+#endif

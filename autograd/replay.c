@@ -1,0 +1,129 @@
+/* replay.c -- nodes computed again from their inputs and attributes (Chen et al. 2016,
+ * arXiv:1604.06174), and data lent to husks while a gradient runs. */
+#include "autograd/sweep.h"
+
+/* ---- lending -------------------------------------------------------------------------------------- */
+
+enum { LENT = 1, HIDDEN = 2 };
+
+static int another_slot_reads(const tlvi_node *n, int slots, const tlv_tensor *t)
+{
+    for (int i = 0; i < slots; i++)
+        if (n->slot[i].t == t && n->slot[i].buf && n->slot[i].reads) return 1;
+    return 0;
+}
+
+void tlvi_lend(const tlvi_node *n, uint8_t *lent, tlvi_buf **hidden)
+{
+    int slots = n->n_in + n->n_out + n->n_aux;
+    for (int i = 0; i < slots; i++) {
+        tlv_tensor *t = n->slot[i].t;
+        lent[i] = 0;
+        if (!t) continue;
+        if (!t->buf && n->slot[i].buf) {
+            t->buf = n->slot[i].buf;
+            t->flags &= (uint8_t)~TLVI_T_HUSK;
+            lent[i] = LENT;
+        } else if (TLVI_DEBUG && t->buf && !another_slot_reads(n, slots, t)) {
+            hidden[i] = t->buf;
+            t->buf = NULL;
+            lent[i] = HIDDEN;
+        }
+    }
+}
+
+void tlvi_lend_end(const tlvi_node *n, const uint8_t *lent, tlvi_buf *const *hidden)
+{
+    int slots = n->n_in + n->n_out + n->n_aux;
+    for (int i = slots - 1; i >= 0; i--) {
+        tlv_tensor *t = n->slot[i].t;
+        if (lent[i] == LENT) {
+            t->buf = NULL;
+            t->flags |= TLVI_T_HUSK;
+        } else if (lent[i] == HIDDEN) {
+            t->buf = hidden[i];
+        }
+    }
+}
+
+/* ---- replay --------------------------------------------------------------------------------------- */
+
+/* The husk takes over the buffer that replay made. */
+static void revive(tlv_tensor *husk, const tlv_tensor *made)
+{
+    if (!husk || !made || husk->buf) return;
+    husk->buf = made->buf;
+    husk->buf->refs++;
+    husk->offset = made->offset;
+    husk->flags &= (uint8_t)~TLVI_T_HUSK;
+}
+
+static void replay_node(tlv_ctx *c, tlvi_node *n)
+{
+    for (int i = 0; i < n->n_in; i++) {             // what came from outside of the segment
+        tlvi_slot *s = &n->slot[i];
+        if (s->t && !s->t->buf && s->buf) {
+            s->t->buf = s->buf;
+            s->buf->refs++;
+            s->t->flags &= (uint8_t)~TLVI_T_HUSK;
+        }
+        if (s->buf && s->buf->version != s->version)
+            tlvi_fail(c, TLV_ERR_VERSION, NULL, "replay of %s: input %d, %s, was changed after it was used",
+                      tlvi_ops[n->op].name, i, tlvi_shape_str(s->t).s);
+    }
+    tlvi_replay made = { .op = n->op };
+    tlvi_replay *outer = c->replay;
+    c->replay = &made;
+    tlvi_ops[n->op].exec(c, n);
+    c->replay = outer;
+    if (c->err) return;
+    for (int i = 0; i < n->n_out; i++) revive(n->slot[n->n_in + i].t, made.out[i]);
+    for (int i = 0; i < n->n_aux; i++) revive(n->slot[n->n_in + n->n_out + i].t, made.aux[i]);
+}
+
+/* Takes the references that gradients read; then every header that was a husk is one again. */
+static void settle(tlv_ctx *c, int32_t begin, int32_t end, int phase)
+{
+    for (int32_t k = begin; k < end; k++) {
+        tlvi_node *n = tlvi_node_at(c, k);
+        for (int i = 0; i < n->n_in + n->n_out + n->n_aux; i++) {
+            tlvi_slot *s = &n->slot[i];
+            if (!s->t || !s->t->buf) continue;
+            if (phase == 0 && s->reads && !s->buf) {
+                s->buf = s->t->buf;
+                s->buf->refs++;
+                s->version = s->buf->version;
+            } else if (phase == 1 && s->t->mark < 0) {
+                tlvi_buf_unref(c, s->t->buf);
+                s->t->buf = NULL;
+                s->t->flags |= TLVI_T_HUSK;
+            }
+        }
+    }
+}
+
+/* Marks husks of the segment by a negative mark (tlv_grad's own marks are kept below it). */
+static void mark_husks(tlv_ctx *c, int32_t begin, int32_t end, int on)
+{
+    for (int32_t k = begin; k < end; k++) {
+        tlvi_node *n = tlvi_node_at(c, k);
+        for (int i = 0; i < n->n_in + n->n_out + n->n_aux; i++) {
+            tlv_tensor *t = n->slot[i].t;
+            if (!t) continue;
+            if (on && !t->buf && t->mark >= 0) t->mark = -1 - t->mark;
+            if (!on && t->mark < 0) t->mark = -1 - t->mark;
+        }
+    }
+}
+
+tlv_status tlvi_replay_segment(tlv_ctx *c, int32_t begin, int32_t end)
+{
+    tlv_scope s = tlv_scope_begin_with(c, TLV_NO_GRAD);
+    mark_husks(c, begin, end, 1);
+    for (int32_t k = begin; k < end && !c->err; k++) replay_node(c, tlvi_node_at(c, k));
+    if (!c->err) settle(c, begin, end, 0);
+    settle(c, begin, end, 1);
+    mark_husks(c, begin, end, 0);
+    tlv_scope_end(c, s);
+    return c->err;
+}

@@ -1,0 +1,17 @@
+/* sweep.h -- the pieces of tlv_grad: shared by grad.c (the sweep) and replay.c. */
+#ifndef TLVI_SWEEP_H
+#define TLVI_SWEEP_H
+
+#include "autograd/internal.h"
+
+/* Gives the node's slots their data for a vjp: husks come back to life where the node holds the
+ * buffer.  In debug builds everything else goes dark, so that a read that ops.def does not declare is an
+ * error in every test.  lent[] has room for a byte a slot. */
+void tlvi_lend(const tlvi_node *n, uint8_t *lent, tlvi_buf **hidden);
+void tlvi_lend_end(const tlvi_node *n, const uint8_t *lent, tlvi_buf *const *hidden);
+
+/* Computes nodes [begin, end) of a checkpointed segment again; afterwards each holds what its gradients
+ * read, as if there had been no checkpoint.  tlvi_segment_drop undoes it. */
+tlv_status tlvi_replay_segment(tlv_ctx *c, int32_t begin, int32_t end);
+
+#endif

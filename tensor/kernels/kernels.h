@@ -1,0 +1,58 @@
+/* kernels.h -- the table of kernels: raw pointers and sizes, no tensors, no allocation, no errors.
+ *
+ * kernels.def lists every kernel once; each instruction set compiles the same .inc families with its
+ * own vocabulary (vec_<isa>.h) and ends in a tlvi_kernels.  A kernel that an instruction set forgets
+ * does not compile.  Pointers are void because f32 and f64 share each signature. */
+#ifndef TLVI_KERNELS_H
+#define TLVI_KERNELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* Unary kernels y = f(x; a, b) and their order in tlvi_kset.unary. */
+typedef enum tlvi_unary {
+#define TLVI_UN(id, name, formula) TLVI_UN_##id,
+#include "tensor/kernels/unary.def"
+#undef TLVI_UN
+    TLVI_UN_COUNT
+} tlvi_unary;
+
+/* Binary kernels y = f(a, b; p, q), gradients of the unary ones among them. */
+typedef enum tlvi_binary {
+#define TLVI_BIN(id, name, formula) TLVI_BIN_##id,
+#include "tensor/kernels/binary.def"
+#undef TLVI_BIN
+    TLVI_BIN_COUNT
+} tlvi_binary;
+
+/* Comparisons to bytes. */
+typedef enum tlvi_compare {
+    TLVI_CMP_EQ, TLVI_CMP_NE, TLVI_CMP_LT, TLVI_CMP_LE, TLVI_CMP_GT, TLVI_CMP_GE, TLVI_CMP_COUNT
+} tlvi_compare;
+
+typedef void (*tlvi_unary_fn)(size_t n, const void *x, void *y, double a, double b);
+typedef void (*tlvi_binary_fn)(size_t n, const void *a, const void *b, void *y, double p, double q);
+
+/* All kernels for one floating type. */
+typedef struct tlvi_kset {
+    tlvi_unary_fn unary[TLVI_UN_COUNT];
+    tlvi_binary_fn binary[TLVI_BIN_COUNT];
+#define TLVI_KERNEL(ret, name, args) ret (*name) args;
+#include "tensor/kernels/kernels.def"
+#undef TLVI_KERNEL
+    int mr, nr;                         /* tile of gemm_tile */
+    int wide_mr, wide_nr;               /* its wider tile for few rows */
+    int kc;                             /* the sum over k is cut into blocks of kc */
+    int lanes;                          /* of one vector */
+} tlvi_kset;
+
+typedef struct tlvi_kernels {
+    const char *name;                   /* "avx2" */
+    const tlvi_kset *f32, *f64;
+} tlvi_kernels;
+
+/* dispatch.c: the widest set that this CPU has and whose name is `want` (NULL: any); NULL if none. */
+const tlvi_kernels *tlvi_pick_kernels(const char *want);
+const char *tlvi_isa_list(void);        /* "avx512 avx2 scalar": what this CPU can run, widest first */
+
+#endif
