@@ -51,6 +51,10 @@ typedef struct tlvi_kernels {
     const tlvi_kset *f32, *f64;
 } tlvi_kernels;
 
+/* Those that the build may hold; dispatch.c says which are used. */
+extern const tlvi_kset tlvi_kset_scalar_f32, tlvi_kset_scalar_f64, tlvi_kset_avx2_f32,
+    tlvi_kset_avx2_f64, tlvi_kset_avx512_f32, tlvi_kset_neon_f32;
+
 /* dispatch.c: the widest set that this CPU has and whose name is `want` (NULL: any); NULL if none. */
 const tlvi_kernels *tlvi_pick_kernels(const char *want);
 const char *tlvi_isa_list(void);        /* "avx512 avx2 scalar": what this CPU can run, widest first */
