@@ -38,7 +38,7 @@ Q :=
 say = @:
 else
 Q := @
-say = @printf '  %-5s %s\n'
+say = $(if $(findstring s,$(firstword -$(MAKEFLAGS))),@:,@printf '  %-5s %s\n')
 endif
 
 # ---- the target CPU and where things go --------------------------------------------------------------
@@ -185,8 +185,8 @@ $(OUT)/tests/%: $(OBJ)/tests/%.o $(SUPPORT_OBJ) $(LIB)
 
 # ---- testing -----------------------------------------------------------------------------------------
 
-run_tests = $(Q)mkdir -p $(OUT)/tmp; TLV_BIN=$(BIN) TLV_TMP=$(OUT)/tmp RUN="$(RUN)" \
-            TEST_FILTER="$(FILTER)" tests/run.sh
+run_tests = $(Q)export TLV_BIN=$(BIN) TLV_TMP=$${TLV_TMP:-$(OUT)/tmp}; mkdir -p "$$TLV_TMP"; \
+            RUN="$(RUN)" TEST_FILTER="$(FILTER)" tests/run.sh
 
 ## check: the fast tests (under a minute)
 check: $(CHECK_EXE)
