@@ -83,6 +83,10 @@ tlv_tensor *tlvi_unary_apply(tlv_ctx *c, const char *op, tlvi_unary k, const tlv
 tlv_tensor *tlvi_binary_apply(tlv_ctx *c, const char *op, tlvi_binary k, const tlv_tensor *a,
                               const tlv_tensor *b, double p, double q);
 
+/* The kernel of an activation for the last step of a product (tlvi_gemm_job.act), and its two numbers; 0
+ * for TLV_ACT_NONE. */
+int tlvi_act_kernel(tlv_act act, double *a, double *b);
+
 /* Broken on purpose in the mutants build only: tests must notice. */
 #ifdef TLVI_MUTANTS
 enum { TLVI_MUT_NONE, TLVI_MUT_SCALE, TLVI_MUT_ZERO, TLVI_MUT_SWAP, TLVI_MUT_SUM_TO, TLVI_MUT_COUNT };
