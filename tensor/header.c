@@ -48,6 +48,8 @@ tlv_tensor *tlvi_header_new(tlv_ctx *c)
 /* In debug builds a slot is never used again, so that every use of an ended header is caught. */
 void tlvi_header_free(tlv_ctx *c, tlv_tensor *t)
 {
+    if (TLVI_UNLIKELY(t->flags & TLVI_T_TOKEN)) t->on_end(t->on_end_arg);
+    if (TLVI_UNLIKELY(t->flags & TLVI_T_PIN)) c->pins--;
     if (t->buf) tlvi_buf_unref(c, t->buf);
     t->buf = NULL;
     t->ctx = NULL;
@@ -55,6 +57,21 @@ void tlvi_header_free(tlv_ctx *c, tlv_tensor *t)
     if (TLVI_DEBUG) return;
     t->next = c->free_headers;
     c->free_headers = t;
+}
+
+void tlvi_pin(tlv_tensor *t, int32_t depth)
+{
+    if (t->depth < 0 || t->flags & TLVI_T_PIN) return;
+    t->flags |= TLVI_T_PIN;
+    t->pin = depth;
+    t->ctx->pins++;
+}
+
+void tlvi_on_end(tlv_tensor *t, void (*fn)(void *arg), void *arg)
+{
+    t->flags |= TLVI_T_TOKEN;
+    t->on_end = fn;
+    t->on_end_arg = arg;
 }
 
 void tlvi_header_link(tlv_ctx *c, tlv_tensor *t, int32_t depth)

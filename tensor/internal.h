@@ -42,7 +42,9 @@ enum {
     TLVI_T_WANT = TLV_WANT_GRAD,    /* a leaf that wants a gradient */
     TLVI_T_HUSK = 2,                /* shape and place in the graph, but no data */
     TLVI_T_FRESH = 4,               /* from tlv_empty, not read yet: writable */
-    TLVI_T_OWNED = 8                /* belongs to a parameter set, not to a scope */
+    TLVI_T_OWNED = 8,               /* belongs to a parameter set, not to a scope */
+    TLVI_T_TOKEN = 16,              /* on_end runs when the header is freed */
+    TLVI_T_PIN = 32                 /* a tap: moves outwards with its scopes, as far as scope `pin` */
 };
 
 struct tlv_tensor {
@@ -52,11 +54,14 @@ struct tlv_tensor {
     uint8_t dtype, ndim, flags, out;/* out: which output of its node */
     int32_t node;                   /* index in the tape, -1 without history */
     int32_t depth;                  /* scope that owns the header; -1: a parameter set */
+    int32_t pin;                    /* with TLVI_T_PIN */
     int32_t mark;                   /* tlv_grad: index of the target + 1 */
     int32_t grefs;                  /* tlv_grad: places that hold this tensor as a gradient */
     int64_t shape[TLV_MAX_DIMS], stride[TLV_MAX_DIMS];
     tlv_tensor *prev, *next;        /* in the scope's list (or the free list) */
     const char *name;               /* of a parameter, for error sentences; or NULL */
+    void (*on_end)(void *);         /* with TLVI_T_TOKEN */
+    void *on_end_arg;
 };
 
 /* ---- the tape's storage (what it means is autograd's) -------------------------------------------- */
@@ -140,6 +145,7 @@ struct tlv_ctx {
     int32_t n_slabs, cap_slabs;
     tlvi_buf *free_bufs;            /* linked through ptr */
     int64_t live_tensors;
+    int64_t pins;                   /* headers with TLVI_T_PIN */
     tlv_rng_key rng;
     tlv_ctx *root;                  /* the context itself, or a child's parent */
     tlv_ctx **child;                /* reused by tlv_parallel_tasks */
@@ -209,6 +215,12 @@ tlv_tensor *tlvi_new_foreign(tlv_ctx *c, tlv_dtype d, tlv_shape s, void *ptr);
 /* A tensor outside every scope, for parameter sets; free with tlvi_owned_free. */
 tlv_tensor *tlvi_new_owned(tlv_ctx *c, tlv_dtype d, tlv_shape s);
 void tlvi_owned_free(tlv_tensor *t);
+
+/* Keeps t, wherever it lives now, until scope `depth` ends: scopes inside hand it outwards. */
+void tlvi_pin(tlv_tensor *t, int32_t depth);
+
+/* fn(arg) runs when t's header is freed, whichever way. */
+void tlvi_on_end(tlv_tensor *t, void (*fn)(void *arg), void *arg);
 
 /* Ends one header of a scope before its scope does (a husk if the tape may refer to it). */
 void tlvi_release(tlv_ctx *c, tlv_tensor *t);

@@ -49,6 +49,29 @@ static void drain(tlv_ctx *c, int32_t d, int history, int32_t to)
     }
 }
 
+/* Takes a kept tensor out of its scope; says whether it has history since `mark`. */
+static int take(tlv_ctx *c, tlv_tensor *t, int32_t mark)
+{
+    tlvi_header_unlink(c, t);
+    t->depth = -2;                                  // in hand: a tensor listed twice is kept once
+    return t->node >= mark;
+}
+
+/* Takes the taps of scopes `depth` and further in that live on in scope `to`; they are chained by next. */
+static tlv_tensor *take_taps(tlv_ctx *c, int32_t depth, int32_t to, int32_t mark, int *history)
+{
+    tlv_tensor *chain = NULL, *next;
+    for (int32_t d = c->depth; c->pins > 0 && d >= depth; d--)
+        for (tlv_tensor *t = c->scope[d].first; t; t = next) {
+            next = t->next;
+            if (!(t->flags & TLVI_T_PIN) || t->pin > to || !t->buf) continue;
+            *history |= take(c, t, mark);
+            t->next = chain;
+            chain = t;
+        }
+    return chain;
+}
+
 /* Empties scope `depth` and all inner ones, but hands the kept tensors to scope `to`. */
 static void close_down(tlv_ctx *c, int32_t depth, int32_t to, int n, tlv_tensor *const *keep)
 {
@@ -56,11 +79,9 @@ static void close_down(tlv_ctx *c, int32_t depth, int32_t to, int n, tlv_tensor 
     int history = 0;
     for (int i = 0; i < n; i++) {
         tlv_tensor *t = keep[i];
-        if (!t || t->ctx != c || t->depth < depth) continue;
-        if (t->node >= mark) history = 1;
-        tlvi_header_unlink(c, t);
-        t->depth = -2;                              // in hand: a tensor listed twice is kept once
+        if (t && t->ctx == c && t->depth >= depth) history |= take(c, t, mark);
     }
+    tlv_tensor *taps = take_taps(c, depth, to, mark, &history);
     while (c->depth > to || c->depth > depth) {
         int32_t d = c->depth;
         if (history && (c->scope[d].flags & TLV_CHECKPOINT))
@@ -74,6 +95,10 @@ static void close_down(tlv_ctx *c, int32_t depth, int32_t to, int n, tlv_tensor 
     if (!history) tlvi_tape_cut(c, mark);
     for (int i = 0; i < n; i++)
         if (keep[i] && keep[i]->ctx == c && keep[i]->depth == -2) tlvi_header_link(c, keep[i], to);
+    for (tlv_tensor *t = taps, *next; t; t = next) {
+        next = t->next;
+        tlvi_header_link(c, t, to);
+    }
 }
 
 void tlv_scope_end_keep_n(tlv_ctx *c, tlv_scope s, int n, tlv_tensor *const *t)
