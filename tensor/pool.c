@@ -1,12 +1,14 @@
 /* pool.c -- the memory of one context.
  *
- * A pool has two heaps of chunks taken from the hook.  One serves requests from 64 KiB on: best fit in
- * bins, split, coalesced with both neighbours.  The other serves slabs of small blocks, so that what
- * lives long and is small does not cut the large chunks to pieces.  A slab lies at a multiple of its
- * size: a block finds its slab by masking its address.
+ * A pool has two heaps of chunks taken from the hook.  One serves requests from 64 KiB on: best
+ * fit in bins, split, coalesced with both neighbours.  The other serves slabs of small blocks, so
+ * that what lives long and is small does not cut the large chunks to pieces.  A slab lies at a
+ * multiple of its size: a block finds its slab by masking its address.
  *
- * A pool with a parent has heaps of its own, and takes limit, hook and statistics from its root.  The
- * owner of one pool is one thread; what pools of a family share is atomic or under the root's lock. */
+ * A pool with a parent has heaps of its own, and takes limit, hook and statistics from its root.
+ * Each pool is one thread's; what a family shares is atomic or under the root's lock.  A root
+ * without children does plain loads and stores on the atomics, which a locked add would cost
+ * several times. */
 #include <stdatomic.h>
 
 #include "tensor/internal.h"
@@ -19,7 +21,7 @@
 #endif
 #endif
 
-// A block that is free is poisoned for the sanitizer, which then sees its use as it would after free().
+// A free block is poisoned, so that the sanitizer sees its use as it would after free().
 #ifdef POOL_ASAN
 #include <sanitizer/asan_interface.h>
 #define POISON(ptr, bytes) __asan_poison_memory_region((ptr), (bytes))
@@ -49,7 +51,7 @@ enum {
 /* No machine has more; the sums of sizes below cannot overflow. */
 static const size_t REQUEST_MOST = SIZE_MAX >> (sizeof(size_t) > 4 ? 25 : 3);
 
-/* The header of a block in a heap.  Its payload follows HEAD bytes later, on a multiple of GRAIN. */
+/* The header of a block in a heap.  The payload is HEAD bytes later, at a multiple of GRAIN. */
 typedef struct block {
     size_t size;                    /* with the header; 0: the end of the chunk */
     size_t before;                  /* size of the block before; 0: the first */
@@ -91,8 +93,8 @@ struct tlvi_pool {
     size_t limit;
     int64_t fail_at;
     tlvi_lock lock;                 /* around the hook */
-    _Atomic size_t used, peak, peak_by_phase[TLV_PHASE_COUNT], system;
-    _Atomic uint64_t requests, system_calls;
+    int shared;                     /* has had children: they may count at the same time */
+    _Atomic size_t used, peak, peak_by_phase[TLV_PHASE_COUNT], system, requests, system_calls;
 };
 
 _Static_assert(sizeof(block) <= HEAD && sizeof(slab) <= ALIGN, "headers fit before their blocks");
@@ -101,7 +103,16 @@ static size_t round_up(size_t x, size_t to) { return (x + to - 1) & ~(to - 1); }
 
 static int top_bit(uint64_t x) { return 63 - __builtin_clzll(x); }
 
-/* ---- the hook ----------------------------------------------------------------------------------- */
+/* Adds to a counter of the family; returns its new value.  Subtracts with 0 - bytes. */
+static size_t count(tlvi_pool *r, _Atomic size_t *counter, size_t d)
+{
+    if (r->shared) return atomic_fetch_add_explicit(counter, d, memory_order_relaxed) + d;
+    size_t sum = atomic_load_explicit(counter, memory_order_relaxed) + d;
+    atomic_store_explicit(counter, sum, memory_order_relaxed);
+    return sum;
+}
+
+/* ---- the hook -------------------------------------------------------------------------------- */
 
 static void *hook_take(tlvi_pool *p, size_t bytes)
 {
@@ -110,9 +121,8 @@ static void *hook_take(tlvi_pool *p, size_t bytes)
     void *ptr = r->alloc(r->user, NULL, 0, bytes);
     tlvi_lock_drop(&r->lock);
 
-    atomic_fetch_add_explicit(&r->system_calls, 1, memory_order_relaxed);
-    if (!ptr) return NULL;
-    atomic_fetch_add_explicit(&r->system, bytes, memory_order_relaxed);
+    count(r, &r->system_calls, 1);
+    if (ptr) count(r, &r->system, bytes);
     return ptr;
 }
 
@@ -123,11 +133,11 @@ static void hook_give(tlvi_pool *p, void *ptr, size_t bytes)
     r->alloc(r->user, ptr, bytes, 0);
     tlvi_lock_drop(&r->lock);
 
-    atomic_fetch_add_explicit(&r->system_calls, 1, memory_order_relaxed);
-    atomic_fetch_sub_explicit(&r->system, bytes, memory_order_relaxed);
+    count(r, &r->system_calls, 1);
+    count(r, &r->system, 0 - bytes);
 }
 
-/* ---- a heap: best fit, split, coalesce ----------------------------------------------------------- */
+/* ---- a heap: best fit, split, coalesce ------------------------------------------------------- */
 
 /* Bins 1..7 hold one size each (in grains), then 8 bins a doubling. */
 static int bin_of(size_t size)
@@ -315,7 +325,7 @@ static void heap_close(tlvi_pool *p, heap *h)
     }
 }
 
-/* ---- slabs of small blocks ----------------------------------------------------------------------- */
+/* ---- slabs of small blocks ------------------------------------------------------------------- */
 
 /* Classes 0..15 are 64, 128 .. 1024 bytes; then 4 a doubling up to 64 KiB. */
 static int class_of(size_t size)
@@ -420,12 +430,13 @@ static void small_put(tlvi_pool *p, void *ptr, size_t size)
     if (s->used-- == s->capacity) slab_link(p, class_of(size), s);
 }
 
-/* ---- the front door ------------------------------------------------------------------------------ */
+/* ---- the front door -------------------------------------------------------------------------- */
 
 tlvi_pool *tlvi_pool_open(tlv_alloc_fn alloc, void *user, size_t limit, int64_t fail_at,
                           tlvi_pool *parent)
 {
     if (!alloc) alloc = tlvi_sys_alloc;
+    if (parent && !parent->root->shared) parent->root->shared = 1;
     tlvi_pool *p = parent ? hook_take(parent, sizeof *p) : alloc(user, NULL, 0, sizeof *p);
     if (!p) return NULL;
 
@@ -458,11 +469,11 @@ void tlvi_pool_close(tlvi_pool *p)
         p->alloc(p->user, p, sizeof *p, 0);
         return;
     }
-    atomic_fetch_sub_explicit(&p->root->used, p->now, memory_order_relaxed);
+    count(p->root, &p->root->used, 0 - p->now);
     hook_give(p, p, sizeof *p);
 }
 
-static size_t counted(size_t bytes) { return bytes ? round_up(bytes, ALIGN) : ALIGN; }
+static size_t counted_as(size_t bytes) { return bytes ? round_up(bytes, ALIGN) : ALIGN; }
 
 static void raise_to(_Atomic size_t *peak, size_t value)
 {
@@ -476,17 +487,17 @@ static void raise_to(_Atomic size_t *peak, size_t value)
 void *tlvi_pool_get(tlvi_pool *p, size_t bytes)
 {
     tlvi_pool *r = p->root;
-    uint64_t before = atomic_fetch_add_explicit(&r->requests, 1, memory_order_relaxed);
-    if (TLVI_UNLIKELY(before + 1 == (uint64_t)r->fail_at || bytes > REQUEST_MOST)) return NULL;
+    size_t nth = count(r, &r->requests, 1);
+    if (TLVI_UNLIKELY(nth == (size_t)r->fail_at || bytes > REQUEST_MOST)) return NULL;
 
-    size_t size = counted(bytes);
-    size_t used = atomic_fetch_add_explicit(&r->used, size, memory_order_relaxed) + size;
+    size_t size = counted_as(bytes);
+    size_t used = count(r, &r->used, size);
     void *ptr = NULL;
     if (!r->limit || used <= r->limit) {
         ptr = bytes < SMALL ? small_get(p, size) : heap_get(p, &p->large, size, GRAIN);
     }
     if (TLVI_UNLIKELY(!ptr)) {
-        atomic_fetch_sub_explicit(&r->used, size, memory_order_relaxed);
+        count(r, &r->used, 0 - size);
         return NULL;
     }
 
@@ -503,13 +514,13 @@ void *tlvi_pool_get(tlvi_pool *p, size_t bytes)
 void tlvi_pool_put(tlvi_pool *p, void *ptr, size_t bytes)
 {
     if (!ptr) return;
-    size_t size = counted(bytes);
+    size_t size = counted_as(bytes);
 #if TLVI_DEBUG
     if (bytes < SMALL && bytes >= 2 * sizeof(void *)) trap_if_freed_twice(slab_of(ptr, size), ptr);
     memset(ptr, 0xDD, bytes);
 #endif
 
-    atomic_fetch_sub_explicit(&p->root->used, size, memory_order_relaxed);
+    count(p->root, &p->root->used, 0 - size);
     p->now -= size;
     if (bytes < SMALL) {
         UNPOISON(ptr, sizeof(void *));
@@ -532,7 +543,7 @@ size_t tlvi_pool_trim(tlvi_pool *p)
     return heap_trim(p, &p->small) + heap_trim(p, &p->large);
 }
 
-/* ---- statistics ---------------------------------------------------------------------------------- */
+/* ---- statistics ------------------------------------------------------------------------------ */
 
 void tlvi_pool_stats(const tlvi_pool *p, tlv_mem_stats *out)
 {

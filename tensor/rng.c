@@ -1,10 +1,10 @@
 /* rng.c -- counter-based random numbers: Philox4x32-10.
  * Source: Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3", SC'11.
  *
- * The counter of a block is (place, place's high word, what for, which): the third word keeps draws of
- * different kinds under one key apart.  Four plain draws share two blocks: the high words of draws
- * 4b .. 4b+3 are block b of HIGH, the low words block b of LOW.  So an f32, which reads the high word
- * only, is its f64 cut to 24 bits, and costs a quarter of a block. */
+ * The counter of a block is (place, place's high word, what for, which): the third word keeps
+ * draws of different kinds under one key apart.  Four plain draws share two blocks: the high words
+ * of draws 4b .. 4b+3 are block b of HIGH, the low words block b of LOW.  So an f32, which reads
+ * the high word only, is its f64 cut to 24 bits, and costs a quarter of a block. */
 #include <math.h>
 
 #include "tensor/internal.h"
@@ -14,7 +14,7 @@ enum { HIGH, LOW, NORMAL, BELOW, STREAM, FOLD };        /* what for; numbers are
 
 enum {
     CHUNK = 1 << 14,                /* elements a chunk of a tensor; a multiple of 4 */
-    RAND_NS = 6, RANDN_NS = 30      /* about what an element costs */
+    RAND_NS = 10, RANDN_NS = 30     /* about what an element costs */
 };
 
 void tlvi_philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4])
@@ -47,7 +47,7 @@ static uint64_t join(uint32_t high, uint32_t low) { return (uint64_t)high << 32 
 
 static double unit53(uint64_t x) { return (double)(x >> 11) * 0x1p-53; }
 
-/* ---- keys --------------------------------------------------------------------------------------- */
+/* ---- keys ------------------------------------------------------------------------------------ */
 
 tlv_rng_key tlv_rng_stream(const tlv_ctx *c, const char *name)
 {
@@ -66,7 +66,7 @@ tlv_rng_key tlv_rng_fold(tlv_rng_key k, uint64_t data)
     return (tlv_rng_key){ join(x[0], x[1]) };
 }
 
-/* ---- single draws ------------------------------------------------------------------------------- */
+/* ---- single draws ---------------------------------------------------------------------------- */
 
 uint64_t tlv_rng_u64(tlv_rng_key k, uint64_t i)
 {
@@ -120,7 +120,7 @@ void tlv_rng_shuffle(tlv_rng_key k, int64_t n, int64_t *index)
     }
 }
 
-/* ---- tensors ------------------------------------------------------------------------------------ */
+/* ---- tensors --------------------------------------------------------------------------------- */
 
 typedef struct fill {
     tlv_rng_key key;

@@ -1,8 +1,9 @@
 /* tasks.c -- tasks in parallel, each on a child context.
  *
- * There is a child for every thread that may work at once.  A loop over these slots runs on the team,
- * and each slot takes the next task until none is left; so which child runs a task is chance, and what
- * the task sees of it is not: its scopes are empty, its error is clear, its random key is the task's. */
+ * There is a child for every thread that may work at once.  A loop over these slots runs on the
+ * team, and each slot takes the next task until none is left.  So which child runs a task is
+ * chance, but what the task sees is not: empty scopes, no error, and random streams of the task's
+ * own. */
 #include <stdatomic.h>
 
 #include "tensor/internal.h"
@@ -35,8 +36,8 @@ static tlv_status ensure_children(tlv_ctx *c, int want)
         tlv_ctx *child = tlvi_child_open(c);
         if (!child) {
             tlvi_free(c, grown, bytes + sizeof *c->child);
-            return tlvi_fail(c, TLV_ERR_NOMEM, NULL, "parallel_tasks: no memory for child context %d",
-                             c->n_child);
+            return tlvi_fail(c, TLV_ERR_NOMEM, NULL,
+                             "parallel_tasks: no memory for child context %d", c->n_child);
         }
 
         if (bytes) memcpy(grown, c->child, bytes);

@@ -1,11 +1,11 @@
 /* threads_pthread.c -- the back end with a team of its own on pthreads; the usual one.
  *
- * A loop is published by one store to `ticket`, which holds the loop's number and how many tickets are
- * left.  A thread claims a ticket by compare-and-swap on both, so that one that comes late finds either
- * nothing left or a newer loop, and never touches one that is over; and a thread reads what the loop is
- * only while it holds a ticket.  Threads report what they did once, when they find nothing left.  The
- * caller works too, and then waits for the reports of those that hold tickets: one that never woke is
- * not waited for.  Waiting is a bounded spin, then sleep. */
+ * A loop is published by one store to `ticket`, which holds the loop's number and how many tickets
+ * are left.  A thread claims a ticket by compare-and-swap on both, so that one that comes late
+ * finds either nothing left or a newer loop, and never touches one that is over; and a thread
+ * reads what the loop is only while it holds a ticket.  Threads report what they did once, when
+ * they find nothing left.  The caller works too, and then waits for the reports of those that hold
+ * tickets: one that never woke is not waited for.  Waiting is a bounded spin, then sleep. */
 #define _GNU_SOURCE
 #include <pthread.h>
 #include <sched.h>
@@ -20,7 +20,7 @@ enum {
     SPIN_NS = 30000,                /* then a waiting thread sleeps */
     SMALL_NS = 20000,               /* less work stays on the calling thread */
     TICKET_NS = 2000,               /* cheap chunks are taken several at a time, up to this long */
-    LEFT_BITS = 24,                 /* of a ticket: how many are left; the rest is the loop's number */
+    LEFT_BITS = 24,                 /* of `ticket`: how many are left; above: the loop's number */
     CACHE_LINE = 64,
     STACK_LEAST = 2 << 20           /* some systems give less; callbacks of users run on it */
 };
@@ -52,7 +52,7 @@ struct tlvi_team {
     worker workers[];
 };
 
-/* ---- waiting ------------------------------------------------------------------------------------ */
+/* ---- waiting --------------------------------------------------------------------------------- */
 
 static void pause_a_little(void)
 {
@@ -91,7 +91,7 @@ static int is_work_or_quit(tlvi_team *t)
 
 static int is_finished(tlvi_team *t) { return atomic_load(&t->done) == t->n_tickets; }
 
-/* ---- the loop ----------------------------------------------------------------------------------- */
+/* ---- the loop -------------------------------------------------------------------------------- */
 
 /* Takes tickets until none is left; returns how many. */
 static int64_t work(tlvi_team *t, int index)
@@ -167,7 +167,7 @@ static int64_t chunks_per_ticket(int64_t n, int64_t cost, int threads)
         int64_t fair = n / (8 * (int64_t)threads);
         if (per > fair) per = fair > 1 ? fair : 1;
     }
-    int64_t most = (int64_t)(LEFT_MASK / 2);
+    int64_t most = (int64_t)(LEFT_MASK / 16);
     return n / per > most ? n / most + 1 : per;
 }
 
@@ -212,7 +212,7 @@ void tlvi_parallel_for(tlv_ctx *c, int64_t n, int64_t cost, tlvi_chunk_fn fn, vo
     for (int64_t i = 0; i < n; i++) fn(arg, i, index);
 }
 
-/* ---- the team ----------------------------------------------------------------------------------- */
+/* ---- the team -------------------------------------------------------------------------------- */
 
 /* Starts n workers, or as many as there can be. */
 static void start_workers(tlvi_team *t, int n)
@@ -279,7 +279,7 @@ void tlvi_team_close(tlvi_team *t)
     tlvi_pool_put(t->c->pool, t, t->bytes);
 }
 
-/* ---- small things ------------------------------------------------------------------------------- */
+/* ---- small things ---------------------------------------------------------------------------- */
 
 int tlvi_cpu_count(void)
 {
