@@ -290,6 +290,29 @@ tlv_tensor *tlv_randn(tlv_ctx *c, tlv_dtype d, tlv_shape s, tlv_rng_key k);  /* 
 typedef tlv_status (*tlv_task_fn)(tlv_ctx *child, int64_t task, void *user);
 tlv_status tlv_parallel_tasks(tlv_ctx *c, int64_t n, tlv_task_fn fn, void *user);
 
+/* ---- files of tensors (safetensors.c) -------------------------------------------------------------- *
+ * Format: a little-endian length, a JSON header {name: {dtype, shape, data_offsets}, __metadata__}, data
+ * (huggingface/safetensors).  Files are mapped.  A header that lies (overlaps, gaps, overflow, data past
+ * the end, more than 100 MB, unknown dtypes, names twice) is TLV_ERR_FORMAT with the file, the tensor, the reason. */
+typedef struct tlv_file tlv_file;
+
+tlv_file *tlv_file_open(tlv_ctx *c, const char *path);
+void tlv_file_close(tlv_file *f);                           /* accepts NULL */
+int tlv_file_count(const tlv_file *f);                      /* tensors, in the order of their data */
+const char *tlv_file_name(const tlv_file *f, int i);
+tlv_dtype tlv_file_dtype(const tlv_file *f, int i);
+tlv_shape tlv_file_shape(const tlv_file *f, int i);
+int tlv_file_find(const tlv_file *f, const char *name);     /* index, or -1 */
+int tlv_file_meta_count(const tlv_file *f);
+const char *tlv_file_meta_key(const tlv_file *f, int i);
+const char *tlv_file_meta(const tlv_file *f, const char *key);      /* NULL if absent */
+/* A row-major copy in the file's dtype, in the innermost scope of c. */
+tlv_tensor *tlv_file_read(tlv_ctx *c, const tlv_file *f, int i);
+
+typedef struct tlv_file_item { const char *name; const tlv_tensor *t; } tlv_file_item;
+/* Writes beside path and renames, so that a file is whole or not there.  meta: key, value ... NULL; may be NULL. */
+tlv_status tlv_file_write(tlv_ctx *c, const char *path, int n, const tlv_file_item *items, const char *const *meta);
+
 #ifdef __cplusplus
 }
 #endif
