@@ -78,10 +78,13 @@ COMMON  := $(wildcard examples/common*.c)
 PROGS   := $(patsubst examples/%.c,$(BIN)/tlv-%,$(filter-out $(COMMON),$(wildcard examples/*.c))) \
            $(patsubst examples/learn/%.c,$(BIN)/learn-%,$(wildcard examples/learn/*.c))
 
-# A test program is tests/test_NAME.c with the harness, the support files and the library; those named
-# test_slow_* are left to `make test`, mutants.c to `make mutants`, bench_* to `make bench`.
-SUPPORT    := tests/test.c $(wildcard tests/support*.c)
+# A test program is tests/test_NAME.c, with what it uses of the harness and the other helpers in tests/, and
+# the library; test_slow_* are left to `make test`, mutants.c to `make mutants`, bench_* to `make bench`.
 TEST_SRC   := $(wildcard tests/test_*.c)
+# Programs that run the generic checks of ops have those checks and the ops' cases too.
+OPCHECK    := $(wildcard tests/opcheck*.c tests/cases_*.c)
+OPTESTS    := test_ops test_slow_isa mutants
+SUPPORT    := $(filter-out $(TEST_SRC) tests/bench_%.c tests/mutants.c,$(wildcard tests/*.c))
 SLOW       := $(patsubst tests/%.c,%,$(filter tests/test_slow_%,$(TEST_SRC)))
 FAST       := $(filter-out $(SLOW),$(patsubst tests/%.c,%,$(TEST_SRC)))
 BENCHES    := $(patsubst tests/%.c,%,$(wildcard tests/bench_*.c))
@@ -93,7 +96,8 @@ objects = $(patsubst %.c,$(OBJ)/%.o,$(1))
 LIB_OBJ     := $(call objects,$(LIB_SRC))
 COMMON_OBJ  := $(call objects,$(COMMON))
 SUPPORT_OBJ := $(call objects,$(SUPPORT))
-ALL_OBJ     := $(LIB_OBJ) $(COMMON_OBJ) $(SUPPORT_OBJ) \
+OPCHECK_OBJ := $(call objects,$(OPCHECK))
+ALL_OBJ     := $(LIB_OBJ) $(COMMON_OBJ) $(SUPPORT_OBJ) $(OPCHECK_OBJ) \
                $(call objects,$(wildcard examples/*.c examples/learn/*.c) $(TEST_SRC) \
                               $(wildcard tests/bench_*.c tests/mutants.c))
 
@@ -151,7 +155,7 @@ $(OBJ)/flags: FORCE
 	$(call stamp,$(CC) $(shell $(CC) -dumpversion) $(ALL_CFLAGS) $(CFLAGS))
 
 $(OUT)/objects: FORCE
-	$(call stamp,$(LIB_OBJ) $(ALL_LDFLAGS) $(LDFLAGS))
+	$(call stamp,$(LIB_OBJ) $(SUPPORT_OBJ) $(ALL_LDFLAGS) $(LDFLAGS))
 
 $(OBJ)/%.o: %.c $(OBJ)/flags Makefile
 	@mkdir -p $(@D)
@@ -159,11 +163,14 @@ $(OBJ)/%.o: %.c $(OBJ)/flags Makefile
 	$(Q)$(CC) $(ALL_CFLAGS) $(FILE_FLAGS) $(CFLAGS) -MMD -MP -c $< -o $@
 
 $(LIB): $(LIB_OBJ) $(OUT)/objects
+$(OUT)/tests/support.a: $(SUPPORT_OBJ) $(OUT)/objects
+$(LIB) $(OUT)/tests/support.a:
+	@mkdir -p $(@D)
 	$(say) AR $@
 	$(Q)rm -f $@
-	$(Q)$(AR) rcs $@ $(LIB_OBJ)
+	$(Q)$(AR) rcs $@ $(filter %.o,$^)
 
-link = $(Q)$(CC) $(ALL_LDFLAGS) $(filter %.o,$^) $(LIB) -lm $(LDFLAGS) -o $@
+link = $(Q)$(CC) $(ALL_LDFLAGS) $(filter %.o,$^) $(filter %.a,$^) -lm $(LDFLAGS) -o $@
 
 $(BIN)/tlv-%: $(OBJ)/examples/%.o $(COMMON_OBJ) $(LIB)
 	@mkdir -p $(@D)
@@ -175,13 +182,15 @@ $(BIN)/learn-%: $(OBJ)/examples/learn/%.o $(LIB)
 	$(say) LINK $@
 	$(link)
 
-$(OUT)/tests/%: $(OBJ)/tests/%.o $(SUPPORT_OBJ) $(LIB)
+$(OUT)/tests/%: $(OBJ)/tests/%.o $(OUT)/tests/support.a $(LIB)
 	@mkdir -p $(@D)
 	$(say) LINK $@
 	$(link)
 
 .SECONDARY: $(ALL_OBJ)
 -include $(ALL_OBJ:.o=.d)
+
+$(addprefix $(OUT)/tests/,$(OPTESTS)): $(OPCHECK_OBJ)
 
 # ---- testing -----------------------------------------------------------------------------------------
 

@@ -21,8 +21,9 @@ trap 'rm -rf "$tmp"' EXIT
 
 # Program number $1: what it prints and its status go to files, to be read in order.
 run_one() {
+    exec >"$tmp/$1.out" 2>&1
     # shellcheck disable=SC2086  # RUN and TEST_FILTER may hold several words or none
-    timeout -k 5 "$limit" ${RUN:-} "$2" ${TEST_FILTER:-} >"$tmp/$1.out" 2>&1
+    timeout -k 5 "$limit" ${RUN:-} "$2" ${TEST_FILTER:-}
     echo $? >"$tmp/$1.status"
 }
 
