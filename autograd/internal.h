@@ -11,7 +11,8 @@
  * NULL.  Written in ops: with TLV_CREATE_GRAPH they are recorded, and so differentiable themselves. */
 #define TLVI_VJP(ID)                                                                               \
     void tlvi_vjp_##ID(tlv_ctx *c, const tlvi_node *n, const tlv_tensor *g, tlv_tensor **d);       \
-    void tlvi_vjp_##ID(tlv_ctx *c, const tlvi_node *n, const tlv_tensor *g, tlv_tensor **d)
+    void tlvi_vjp_##ID(tlv_ctx *c TLVI_UNUSED, const tlvi_node *n TLVI_UNUSED,                     \
+                       const tlv_tensor *g, tlv_tensor **d)
 
 /* Computes the op again from its inputs and attributes: it calls the op's own front. */
 #define TLVI_EXEC(ID)                                                                              \

@@ -21,9 +21,11 @@
 #if defined(__GNUC__)
 #define TLVI_PRINTF(a, b) __attribute__((format(printf, a, b)))
 #define TLVI_UNLIKELY(x) __builtin_expect(!!(x), 0)
+#define TLVI_UNUSED __attribute__((unused))
 #else
 #define TLVI_PRINTF(a, b)
 #define TLVI_UNLIKELY(x) (x)
+#define TLVI_UNUSED
 #endif
 
 /* ---- buffers and tensors ------------------------------------------------------------------------ */

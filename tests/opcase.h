@@ -25,7 +25,8 @@ typedef struct case_input {
     tlv_shape shape;
     case_kind kind;
     double lo, hi;      /* both 0: [-1.5, 1.5] */
-    double gap;         /* keep values of one tensor at least this far apart (for max, sort): a shuffled grid */
+    double gap;         /* keep values of one tensor this far apart (for max, sort), at least 0.01: a shuffled
+                           grid, wider than [lo, hi] where it must be */
     double kinks[4];    /* stay away from these points... */
     int n_kinks;        /* ...at least 0.05 far */
 } case_input;
@@ -45,11 +46,21 @@ struct op_case {
     int no_second;                          /* 1: the second derivative in x is zero everywhere (the check of
                                                mixed derivatives in the output's weights still runs) */
     double f32_tol;                         /* 0: 1e-5 relative to the largest output */
+    int seed;                               /* other values, for when an inner value lies on a kink */
 };
 
 /* Row-major helpers for ref functions. */
 int64_t case_numel(tlv_shape s);
 /* Index into a tensor of shape `from` of element i of shape `to`, which `from` broadcasts to. */
 int64_t case_broadcast(tlv_shape from, tlv_shape to, int64_t i);
+
+/* Shapes for ops on one input, for case i from 0: 1 dim to 5, dims of 1, odd sizes, a scalar, empty ones.
+ * Returns 0 past the last. */
+int case_shape(int i, tlv_shape *s, const char **text);
+/* The same for ops on two that broadcast; out is what they broadcast to. */
+int case_shapes2(int i, tlv_shape *a, tlv_shape *b, tlv_shape *out, const char **text);
+/* Fills k for an element-wise op: shapes of case i, inputs in [lo, hi].  Returns 0 past the last. */
+int case_unary(int i, op_case *k, double lo, double hi);
+int case_binary(int i, op_case *k, double lo, double hi);
 
 #endif
