@@ -81,9 +81,6 @@ PROGS   := $(patsubst examples/%.c,$(BIN)/tlv-%,$(filter-out $(COMMON),$(wildcar
 # A test program is tests/test_NAME.c, with what it uses of the harness and the other helpers in tests/, and
 # the library; test_slow_* are left to `make test`, mutants.c to `make mutants`, bench_* to `make bench`.
 TEST_SRC   := $(wildcard tests/test_*.c)
-# Programs that run the generic checks of ops have those checks and the ops' cases too.
-OPCHECK    := $(wildcard tests/opcheck*.c tests/cases_*.c)
-OPTESTS    := test_ops test_slow_isa mutants
 SUPPORT    := $(filter-out $(TEST_SRC) tests/bench_%.c tests/mutants.c,$(wildcard tests/*.c))
 SLOW       := $(patsubst tests/%.c,%,$(filter tests/test_slow_%,$(TEST_SRC)))
 FAST       := $(filter-out $(SLOW),$(patsubst tests/%.c,%,$(TEST_SRC)))
@@ -96,8 +93,7 @@ objects = $(patsubst %.c,$(OBJ)/%.o,$(1))
 LIB_OBJ     := $(call objects,$(LIB_SRC))
 COMMON_OBJ  := $(call objects,$(COMMON))
 SUPPORT_OBJ := $(call objects,$(SUPPORT))
-OPCHECK_OBJ := $(call objects,$(OPCHECK))
-ALL_OBJ     := $(LIB_OBJ) $(COMMON_OBJ) $(SUPPORT_OBJ) $(OPCHECK_OBJ) \
+ALL_OBJ     := $(LIB_OBJ) $(COMMON_OBJ) $(SUPPORT_OBJ) \
                $(call objects,$(wildcard examples/*.c examples/learn/*.c) $(TEST_SRC) \
                               $(wildcard tests/bench_*.c tests/mutants.c))
 
@@ -189,8 +185,6 @@ $(OUT)/tests/%: $(OBJ)/tests/%.o $(OUT)/tests/support.a $(LIB)
 
 .SECONDARY: $(ALL_OBJ)
 -include $(ALL_OBJ:.o=.d)
-
-$(addprefix $(OUT)/tests/,$(OPTESTS)): $(OPCHECK_OBJ)
 
 # ---- testing -----------------------------------------------------------------------------------------
 
