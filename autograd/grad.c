@@ -117,21 +117,29 @@ static int usable(tlv_ctx *c, const tlvi_node *n)
 }
 
 #ifdef TLVI_MUTANTS
-/* Breaks the gradients of one op in one way: a test that does not notice is no test. */
+static int mutates(const tlv_ctx *c, const tlvi_node *n, int kind)
+{
+    return c->mutant.kind == kind && c->mutant.op == n->op && c->mutant.recording == tlvi_recording(c);
+}
+
+/* Breaks the gradients of one op in one way: a test that does not notice is no test.  The dropped sum
+ * is broken in tlvi_sum_to_like. */
 static void mutate(tlv_ctx *c, const tlvi_node *n, tlv_tensor **d)
 {
-    if (c->mutant.kind == TLVI_MUT_NONE || c->mutant.op != n->op
-        || c->mutant.recording != tlvi_recording(c)) return;
-    c->mutant.fired = 1;
+    c->mutant.in_vjp = 0;
     for (int i = 0; i < n->n_in; i++) {
         if (!d[i]) continue;
-        if (c->mutant.kind == TLVI_MUT_SCALE) d[i] = tlv_affine(c, d[i], 1.01, 0);
-        if (c->mutant.kind == TLVI_MUT_ZERO) d[i] = NULL;
+        if (mutates(c, n, TLVI_MUT_SCALE)) d[i] = tlv_affine(c, d[i], 1.01, 0);
+        else if (mutates(c, n, TLVI_MUT_ZERO)) d[i] = NULL;
+        else continue;
+        c->mutant.fired = 1;
     }
-    if (c->mutant.kind == TLVI_MUT_SWAP && n->n_in > 1 && d[0] && d[1] && tlvi_same_shape(d[0], d[1])) {
+    if (mutates(c, n, TLVI_MUT_SWAP) && n->n_in > 1 && d[0] && d[1] && d[0] != d[1]
+        && tlvi_same_shape(d[0], d[1])) {
         tlv_tensor *t = d[0];
         d[0] = d[1];
         d[1] = t;
+        c->mutant.fired = 1;
     }
 }
 #else
@@ -150,6 +158,9 @@ static void run_vjp(tlv_ctx *c, sweep *s, int32_t k, tlv_tensor **d, uint8_t *le
     for (int i = 0; i < n.n_in; i++) d[i] = NULL;
     tlv_scope inner = tlv_scope_begin(c);
     tlvi_lend(&n, lent, hidden);
+#ifdef TLVI_MUTANTS
+    c->mutant.in_vjp = mutates(c, &n, TLVI_MUT_SUM_TO);
+#endif
     tlvi_ops[n.op].vjp(c, &n, g[0], d);
     mutate(c, &n, d);
     tlvi_lend_end(&n, lent, hidden);

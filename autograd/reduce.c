@@ -82,9 +82,29 @@ TLVI_EXEC(SUM_TO) { return tlv_sum_to(c, tlvi_in(n, 0), tlv_shape_of(tlvi_out(n,
 /* dx = g, broadcast */
 TLVI_VJP(SUM_TO) { d[0] = tlv_expand(c, g, tlv_shape_of(tlvi_in(n, 0))); }
 
+#ifdef TLVI_MUTANTS
+/* The sum forgotten: the first of what should be added. */
+static tlv_tensor *first_slice(tlv_ctx *c, const tlv_tensor *g, const tlv_tensor *like)
+{
+    tlv_tensor *y = tlvi_new_view(c, g);
+    if (!y || tlvi_numel(g) == 0) return tlv_sum_to(c, g, tlv_shape_of(like));
+    int shift = g->ndim - like->ndim;
+    y->ndim = like->ndim;
+    for (int i = 0; i < like->ndim; i++) {
+        y->shape[i] = like->shape[i];
+        y->stride[i] = g->stride[i + shift];
+    }
+    c->mutant.fired = 1;
+    return y;
+}
+#endif
+
 tlv_tensor *tlvi_sum_to_like(tlv_ctx *c, const tlv_tensor *g, const tlv_tensor *like)
 {
     if (!g || tlvi_same_shape(g, like)) return tlvi_pass(g);
+#ifdef TLVI_MUTANTS
+    if (c->mutant.in_vjp) return first_slice(c, g, like);
+#endif
     return tlv_sum_to(c, g, tlv_shape_of(like));
 }
 

@@ -154,7 +154,7 @@ struct tlv_ctx {
     int n_child;
     void *packs;                    /* cache of packed weights, its owner's type */
 #ifdef TLVI_MUTANTS
-    struct { int kind, op, recording, fired; } mutant;
+    struct { int kind, op, recording, fired, in_vjp; } mutant;      /* autograd/grad.c, mutate */
 #endif
     tlv_ctx_opts opts;
     char msg[512], hint[256];

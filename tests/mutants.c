@@ -1,0 +1,87 @@
+/* mutants.c -- breaks the gradient of every op in every way of autograd/internal.h, on the fast and on the
+ * graph path, and wants the generic checks to notice.  `make mutants` builds the library with the means to. */
+#include "tests/opcheck.h"
+
+#include "autograd/internal.h"
+
+#ifdef TLVI_MUTANTS
+
+static const char *const KINDS[TLVI_MUT_COUNT] = { "none", "x 1.01", "zero", "swapped", "a dropped sum" };
+
+/* A case in which nothing flows cannot tell one gradient from another. */
+static int is_empty(const op_run *r)
+{
+    int empty = case_numel(r->k.out) == 0;
+    for (int i = 0; i < r->k.n_in; i++) empty |= case_numel(r->k.in[i].shape) == 0;
+    return empty;
+}
+
+/* Runs the checks of every case until one fails; returns whether one did, and whether the mutant acted. */
+static int noticed(tlv_ctx *c, const op_line *op, int *acted)
+{
+    op_run r = { .quiet = 1 };
+    *acted = 0;
+    for (int n = 0; !r.failures && op_run_begin(&r, op, n); n++) {
+        c->mutant.fired = 0;
+        op_check_gradients(&r, c);
+        if (!r.failures) op_check_values(&r, c);
+        *acted |= c->mutant.fired && !is_empty(&r);
+        op_run_end(&r);
+    }
+    return r.failures > 0;
+}
+
+static void break_it(tlv_ctx *c, const op_line *op, int kind, int recording, int *made)
+{
+    int acted;
+    c->mutant.kind = kind;
+    c->mutant.op = (int)op->op;
+    c->mutant.recording = recording;
+    int seen = noticed(c, op, &acted);
+    c->mutant.kind = TLVI_MUT_NONE;
+    *made += acted;
+    if (kind == TLVI_MUT_SCALE || kind == TLVI_MUT_ZERO)
+        EXPECT(acted, "%s: no case reaches the gradient on the %s path", op->name, recording ? "graph" : "fast");
+    EXPECT(seen || !acted, "survivor: %s, %s, %s path", op->name, KINDS[kind], recording ? "graph" : "fast");
+}
+
+static void check_op(const op_line *op)
+{
+    if (op->kind == OP_FLAT) {
+        EXPECT(tlvi_ops[op->op].vjp == NULL, "%s is FLAT, but has a gradient", op->name);
+        return;
+    }
+    tlv_ctx *c = support_open();
+    REQUIRE(c, "no context");
+    int acted, made = 0;
+    REQUIRE(!noticed(c, op, &acted), "%s fails without being broken", op->name);
+    for (int kind = TLVI_MUT_NONE + 1; kind < TLVI_MUT_COUNT; kind++)
+        for (int recording = 0; recording < 2; recording++) break_it(c, op, kind, recording, &made);
+    EXPECT(made >= 4, "%s: %d mutants", op->name, made);
+    tlv_ctx_close(c);
+}
+
+#else
+
+static void check_op(const op_line *op)
+{
+    (void)op;
+    SKIP("this build cannot break gradients: make mutants");
+}
+
+#endif
+
+#define TLV_OP(id, kind, cost, args, reads, formula, shapes)                                       \
+    static void test_mutants_##id(void) { check_op(&op_lines[TLV_OP_##id]); }
+#include "autograd/ops.def"
+#undef TLV_OP
+
+int main(int argc, char **argv)
+{
+    static const test_case cases[] = {
+#define TLV_OP(id, kind, cost, args, reads, formula, shapes) T(test_mutants_##id),
+#include "autograd/ops.def"
+#undef TLV_OP
+    };
+    return test_main(argc, argv, __FILE__, cases, sizeof cases / sizeof cases[0]);
+}
