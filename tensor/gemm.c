@@ -15,8 +15,11 @@ enum {
     STACK_BYTES = 16 * 1024,            /* a panel of B for the direct way */
     B_BLOCK_BYTES = 6 << 20,            /* packed B of one block of k: a part of the L3 cache */
     A_BLOCK_BYTES = 4 << 20,            /* packed A, too */
-    A_TASK_BYTES = 352 << 10,           /* one task's part of A: a part of the L2 cache */
-    FINISH_PANELS = 8                   /* column panels between a tile and its epilogue */
+    A_TASK_BYTES = 448 << 10,           /* one task's part of A: a part of the L2 cache */
+    FINISH_PANELS = 8,                  /* column panels between a tile and its epilogue */
+    PACK_PANELS = 8,                    /* panels that one task packs ... */
+    PACK_STEP = 16,                     /* ... in turns of so many k, to read memory in long runs */
+    B_IN_PLACE_ROWS = 8                 /* row panels */
 };
 
 typedef struct plan {
@@ -25,7 +28,7 @@ typedef struct plan {
     size_t size;                        // of an element
     int nr;                             // columns of a panel
     int64_t row_panels, col_panels;
-    int a_in_place;
+    int a_in_place, b_in_place;
     char *pa, *pb;                      // packed panels
     size_t pa_bytes, pb_bytes;
     // the block at work
@@ -146,11 +149,46 @@ static int is_direct(const plan *p)
     return p->row_panels == 1 || j->m * j->n * j->k <= DIRECT_WORK;
 }
 
-/* Everything on this thread, with a panel on the stack. */
-static void direct_small(plan *p)
+/* Little work on this thread: the direct way in few instructions, for unit strides in A, a k that is one
+ * block and nothing to finish.  pb is a panel; returns 0 if that is not the case. */
+static int small_gemm(const tlvi_kset *k, const tlvi_gemm_job *j, const void *a, const void *b, void *c,
+                      void *pb)
 {
-    _Alignas(64) char stack[STACK_BYTES];
-    for (int64_t i = 0; i < p->col_panels; i++) direct_panel(p, i, stack);
+    size_t size = j->dtype == TLV_F64 ? 8 : 4;
+    int64_t rsa = j->m == 1 ? 1 : j->rsa, csa = j->k == 1 && rsa != 1 ? 1 : j->csa;
+    if (j->m > 1024 || j->n > 1024 || j->k > k->kc || j->m * j->n * j->k > DIRECT_WORK
+        || (rsa != 1 && csa != 1) || j->pack_a || j->pack_b || has_finish(j))
+        return 0;
+    int m = (int)j->m, n = (int)j->n, nr = m <= k->wide_mr ? k->wide_nr : k->nr;
+    if ((size_t)j->k * (size_t)nr * size > STACK_BYTES) return 0;
+
+    unsigned panels = ((unsigned)m + (unsigned)k->mr - 1) / (unsigned)k->mr;
+    int base = (int)((unsigned)m / panels), extra = m - base * (int)panels;
+    for (int col = 0; col < n; col += nr) {
+        int cols = n - col < nr ? n - col : nr;
+        int width = cols <= k->lanes ? k->lanes : cols <= k->nr ? k->nr : k->wide_nr;
+        const void *from = (const char *)b + col * j->csb * (int64_t)size;
+        int64_t ldb = j->rsb;
+        if ((j->csb != 1 && n != 1) || cols != width) {
+            k->gemm_pack_b(cols, width, j->k, from, j->rsb, n == 1 ? 1 : j->csb, pb);
+            from = pb;
+            ldb = width;
+        }
+        for (int row = 0, i = 0; row < m; i++) {
+            int rows = base + (i < extra);
+            k->gemm_tile(rows, cols, j->k, (const char *)a + row * rsa * (int64_t)size, rsa, csa, from,
+                         ldb, (char *)c + (row * j->ldc + col) * (int64_t)size, j->ldc, j->accumulate);
+            row += rows;
+        }
+    }
+    return 1;
+}
+
+static int small_on_stack(const tlvi_kset *k, const tlvi_gemm_job *j, const void *a, const void *b,
+                          void *c)
+{
+    _Alignas(64) char pb[STACK_BYTES];
+    return small_gemm(k, j, a, b, c, pb);
 }
 
 /* ---- blocked --------------------------------------------------------------------------------------- */
@@ -162,43 +200,89 @@ static int reads_a_in_place(const plan *p)
     const tlvi_gemm_job *j = p->j;
     if (j->pack_a || (j->csa != 1 && j->rsa != 1)) return 0;
     if (p->col_panels <= 2) return 1;
-    return j->csa == 1 && (j->rsa * (int64_t)p->size) % 4096 != 0;
+    if (j->csa == 1) return (j->rsa * (int64_t)p->size) % 4096 != 0;
+    return j->csa * (int64_t)p->size <= 1024;
 }
 
+/* So can B where its rows are contiguous and few rows of A pass over it; but not a last panel that whole
+ * vectors would overrun, so that one is packed in any case. */
+static int reads_b_in_place(const plan *p)
+{
+    return !p->j->pack_b && p->j->csb == 1 && p->row_panels <= B_IN_PLACE_ROWS;
+}
+
+static inline int lies_in_place(const plan *p, int64_t panel)
+{
+    int cols = panel_cols(p, panel);
+    return p->b_in_place && cols == panel_width(p, cols);
+}
+
+/* If B lies in place there is one panel to pack at most, the last. */
+static inline char *packed_b(const plan *p, int64_t panel)
+{
+    int64_t slot = p->b_in_place ? 0 : panel - p->col_lo;
+    return p->pb + (size_t)(slot * p->nr * p->kc) * p->size;
+}
+
+static void pack_b_panels(const plan *p, int64_t lo, int64_t hi, int64_t k_lo, int64_t kc)
+{
+    const tlvi_gemm_job *j = p->j;
+    for (int64_t i = lo; i < hi; i++) {
+        if (lies_in_place(p, i)) continue;
+        int64_t col = i * p->nr;
+        int cols = panel_cols(p, i), width = panel_width(p, cols);
+        char *dst = packed_b(p, i) + (size_t)(k_lo * width) * p->size;
+        if (j->pack_b) j->pack_b(j->pack_user, col, cols, p->k0 + k_lo, kc, width, dst);
+        else p->k->gemm_pack_b(cols, width, kc, b_at(p, p->k0 + k_lo, col), j->rsb, j->csb, dst);
+    }
+}
+
+static void pack_a_panels(const plan *p, int64_t lo, int64_t hi, int64_t k_lo, int64_t kc)
+{
+    const tlvi_gemm_job *j = p->j;
+    int64_t row0 = panel_row(p, p->row_lo);
+    for (int64_t i = lo; i < hi; i++) {
+        int64_t row = panel_row(p, i);
+        int rows = (int)(panel_row(p, i + 1) - row);
+        char *dst = p->pa + (size_t)((row - row0) * p->kc + k_lo * rows) * p->size;
+        if (j->pack_a) j->pack_a(j->pack_user, row, rows, p->k0 + k_lo, kc, rows, dst);
+        else p->k->gemm_pack_a(rows, kc, a_at(p, row, p->k0 + k_lo), j->rsa, j->csa, dst);
+    }
+}
+
+/* A group of B's panels, or after those of A's.  Where neighbours in memory belong to neighbouring
+ * panels the panels of a group advance along k together. */
 static void pack_task(void *arg, int64_t task, int worker)
 {
     (void)worker;
     const plan *p = arg;
     const tlvi_gemm_job *j = p->j;
-    int64_t n_b = p->col_hi - p->col_lo;
-    if (task < n_b) {
-        int64_t panel = p->col_lo + task, col = panel * p->nr;
-        int cols = panel_cols(p, panel), width = panel_width(p, cols);
-        char *dst = p->pb + (size_t)(task * p->nr * p->kc) * p->size;
-        if (j->pack_b) j->pack_b(j->pack_user, col, cols, p->k0, p->kc, width, dst);
-        else p->k->gemm_pack_b(cols, width, p->kc, b_at(p, p->k0, col), j->rsb, j->csb, dst);
-        return;
+    int64_t n_b = ceil_div(p->col_hi - p->col_lo, PACK_PANELS);
+    int is_b = task < n_b;
+    int64_t lo = is_b ? p->col_lo + task * PACK_PANELS : p->row_lo + (task - n_b) * PACK_PANELS;
+    int64_t hi = min64(lo + PACK_PANELS, is_b ? p->col_hi : p->row_hi);
+    int across = is_b ? !j->pack_b && j->csb == 1 : !j->pack_a && j->rsa == 1;
+    int64_t step = across ? PACK_STEP : p->kc;
+    for (int64_t k_lo = 0; k_lo < p->kc; k_lo += step) {
+        int64_t kc = min64(step, p->kc - k_lo);
+        if (is_b) pack_b_panels(p, lo, hi, k_lo, kc);
+        else pack_a_panels(p, lo, hi, k_lo, kc);
     }
-    int64_t panel = p->row_lo + task - n_b, row = panel_row(p, panel);
-    int rows = (int)(panel_row(p, panel + 1) - row);
-    char *dst = p->pa + (size_t)((row - panel_row(p, p->row_lo)) * p->kc) * p->size;
-    if (j->pack_a) j->pack_a(j->pack_user, row, rows, p->k0, p->kc, rows, dst);
-    else p->k->gemm_pack_a(rows, p->kc, a_at(p, row, p->k0), j->rsa, j->csa, dst);
 }
 
 /* One tile of C at this block of k. */
 static inline void block_tile(const plan *p, int64_t row, int64_t next, int64_t row0, const char *b,
-                              int64_t col, int cols, int width)
+                              int64_t ldb, int64_t col, int cols)
 {
     const tlvi_gemm_job *j = p->j;
     int rows = (int)(next - row), add = j->accumulate || p->k0 > 0;
     if (p->a_in_place) {
-        p->k->gemm_tile(rows, cols, p->kc, a_at(p, row, p->k0), j->rsa, j->csa, b, width,
+        p->k->gemm_tile(rows, cols, p->kc, a_at(p, row, p->k0), j->rsa, j->csa, b, ldb,
                         c_at(p, row, col), j->ldc, add);
         return;
     }
     const char *a = p->pa + (size_t)((row - row0) * p->kc) * p->size;
-    p->k->gemm_tile(rows, cols, p->kc, a, 1, rows, b, width, c_at(p, row, col), j->ldc, add);
+    p->k->gemm_tile(rows, cols, p->kc, a, 1, rows, b, ldb, c_at(p, row, col), j->ldc, add);
 }
 
 /* A block of C: panels of B outside, panels of A inside. */
@@ -215,11 +299,15 @@ static void block_task(void *arg, int64_t task, int worker)
     int64_t done = j_lo;
     for (int64_t jp = j_lo; jp < j_hi; jp++) {
         int cols = panel_cols(p, jp), width = panel_width(p, cols);
-        const char *b = p->pb + (size_t)((jp - p->col_lo) * p->nr * p->kc) * p->size;
-        int64_t row = row_lo;
+        const char *b = packed_b(p, jp);
+        int64_t row = row_lo, ldb = width;
+        if (lies_in_place(p, jp)) {
+            b = b_at(p, p->k0, jp * p->nr);
+            ldb = p->j->rsb;
+        }
         for (int64_t ip = i_lo; ip < i_hi; ip++) {
             int64_t next = panel_row(p, ip + 1);
-            block_tile(p, row, next, row0, b, jp * p->nr, cols, width);
+            block_tile(p, row, next, row0, b, ldb, jp * p->nr, cols);
             row = next;
         }
         if (last && (jp + 1 == j_hi || jp + 1 - done == FINISH_PANELS)) {
@@ -263,10 +351,11 @@ static void size_blocks(plan *p, int64_t *b_panels, int64_t *a_panels)
 {
     int64_t kc = min64(p->j->k, p->k->kc);
     int64_t b_panel = p->nr * kc * (int64_t)p->size, a_panel = p->k->mr * kc * (int64_t)p->size;
-    *b_panels = min64(p->col_panels, B_BLOCK_BYTES / b_panel);
-    *a_panels = p->row_panels;
     p->a_in_place = reads_a_in_place(p);
-    p->pb_bytes = (size_t)(*b_panels * b_panel + 63) & ~(size_t)63;
+    p->b_in_place = reads_b_in_place(p);
+    *b_panels = p->b_in_place ? p->col_panels : min64(p->col_panels, B_BLOCK_BYTES / b_panel);
+    *a_panels = p->row_panels;
+    p->pb_bytes = (size_t)((p->b_in_place ? 1 : *b_panels) * b_panel + 63) & ~(size_t)63;
     if (p->a_in_place) return;
     *a_panels = min64(p->row_panels, A_BLOCK_BYTES / a_panel);
     p->pa_bytes = (size_t)(*a_panels * a_panel + 63) & ~(size_t)63;
@@ -280,11 +369,12 @@ static void run_blocks(tlv_ctx *c, plan *p, int threads, int64_t b_panels, int64
             p->kc = min64(p->k->kc, j->k - p->k0);
             for (p->row_lo = 0; p->row_lo < p->row_panels; p->row_lo = p->row_hi) {
                 p->row_hi = min64(p->row_lo + a_panels, p->row_panels);
-                // B is packed with the first rows
-                p->col_hi = p->row_lo == 0 ? min64(p->col_lo + b_panels, p->col_panels) : p->col_lo;
-                int64_t n_pack = p->col_hi - p->col_lo;
-                if (!p->a_in_place) n_pack += p->row_hi - p->row_lo;
-                if (n_pack) run_tasks(c, n_pack, p->kc * p->nr / 4, pack_task, p);
+                // B is packed with the first rows, if at all
+                int has_b = p->row_lo == 0 && !lies_in_place(p, p->col_panels - 1);
+                p->col_hi = has_b ? min64(p->col_lo + b_panels, p->col_panels) : p->col_lo;
+                int64_t n_pack = ceil_div(p->col_hi - p->col_lo, PACK_PANELS);
+                if (!p->a_in_place) n_pack += ceil_div(p->row_hi - p->row_lo, PACK_PANELS);
+                if (n_pack) run_tasks(c, n_pack, p->kc * p->nr * PACK_PANELS / 4, pack_task, p);
 
                 p->col_hi = min64(p->col_lo + b_panels, p->col_panels);
                 cut_tasks(p, threads);
@@ -319,6 +409,7 @@ tlv_status tlvi_gemm(tlv_ctx *c, const tlvi_gemm_job *job)
 {
     if (c->err != TLV_OK) return c->err;
     if (job->m <= 0 || job->n <= 0) return TLV_OK;
+    if (job->k > 0 && small_on_stack(tlvi_ks(c, job->dtype), job, job->a, job->b, job->c)) return TLV_OK;
     tlvi_gemm_job j = *job;
     plan p;
     tidy(&j);
@@ -329,7 +420,6 @@ tlv_status tlvi_gemm(tlv_ctx *c, const tlvi_gemm_job *job)
     if (is_direct(&p)) {
         size_t need = direct_pb_bytes(&p);
         int64_t work = j.m * j.n * j.k;
-        if (need <= STACK_BYTES && work <= DIRECT_WORK) { direct_small(&p); return TLV_OK; }
         p.direct_cols = ceil_div(p.col_panels, 4 * threads);
         p.pb_bytes = need;
         if (need && !(p.pb = tlvi_alloc(c, need * (size_t)threads))) return c->err;
@@ -357,22 +447,28 @@ typedef struct batch_job {
     tlvi_gemm_job j;
     int64_t batch, per_task, sa, sb, sc;
     int direct;
-    int64_t b_panels, a_panels;
     size_t scratch_bytes;
     char *scratch;
 } batch_job;
+
+static tlvi_gemm_job batch_item(const batch_job *b, int64_t i)
+{
+    tlvi_gemm_job j = b->j;
+    int64_t size = j.dtype == TLV_F64 ? 8 : 4;
+    j.a = (const char *)j.a + i * b->sa * size;
+    j.b = (const char *)j.b + i * b->sb * size;
+    j.c = (char *)j.c + i * b->sc * size;
+    if (j.residual) j.residual = (const char *)j.residual + i * b->sc * size;
+    return j;
+}
 
 static void batch_task(void *arg, int64_t task, int worker)
 {
     const batch_job *b = arg;
     int64_t lo = task * b->per_task, hi = min64(lo + b->per_task, b->batch);
-    int64_t size = b->j.dtype == TLV_F64 ? 8 : 4;
     for (int64_t i = lo; i < hi; i++) {
-        tlvi_gemm_job j = b->j;
-        j.a = (const char *)j.a + i * b->sa * size;
-        j.b = (const char *)j.b + i * b->sb * size;
-        j.c = (char *)j.c + i * b->sc * size;
-        if (j.residual) j.residual = (const char *)j.residual + i * b->sc * size;
+        tlvi_gemm_job j = batch_item(b, i);
+        if (j.k > 0 && small_on_stack(tlvi_ks(b->c, j.dtype), &j, j.a, j.b, j.c)) continue;
         plan p;
         make_plan(&p, b->c, &j);
         p.pb = b->scratch ? b->scratch + (size_t)worker * b->scratch_bytes : NULL;
@@ -402,19 +498,16 @@ tlv_status tlvi_gemm_batched(tlv_ctx *c, const tlvi_gemm_job *job, int64_t batch
     int threads = c->is_child ? 1 : c->n_threads;
     int64_t k = b.j.k > 0 ? b.j.k : 1, work = b.j.m * b.j.n * k;
     if (b.j.k > 0) {
+        int64_t b_panels, a_panels;
         b.direct = is_direct(&p);
         if (b.direct) p.pb_bytes = direct_pb_bytes(&p);
-        else size_blocks(&p, &b.b_panels, &b.a_panels);
+        else size_blocks(&p, &b_panels, &a_panels);
     }
 
     // few large products: threads inside each; many: threads over the batch
     if (batch < 2 * threads && work > (int64_t)1 << 24) {
         for (int64_t i = 0; i < batch && c->err == TLV_OK; i++) {
-            tlvi_gemm_job j = b.j;
-            j.a = (const char *)j.a + i * stride_a * (int64_t)p.size;
-            j.b = (const char *)j.b + i * stride_b * (int64_t)p.size;
-            j.c = (char *)j.c + i * stride_c * (int64_t)p.size;
-            if (j.residual) j.residual = (const char *)j.residual + i * stride_c * (int64_t)p.size;
+            tlvi_gemm_job j = batch_item(&b, i);
             tlvi_gemm(c, &j);
         }
         return c->err;

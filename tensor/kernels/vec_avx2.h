@@ -97,7 +97,7 @@ static inline void vf_transpose(vf *r)
 #define GEMM_NV 2
 #define GEMM_WIDE_NV 4
 #define GEMM_WIDE_MR 2
-#define GEMM_KC 256
+#define GEMM_KC 384
 
 #else
 /* ---- eight floats -------------------------------------------------------------------------------- */
@@ -223,7 +223,7 @@ static inline vf vf_mantissa(vf x)
 #define GEMM_NV 2
 #define GEMM_WIDE_NV 4
 #define GEMM_WIDE_MR 2
-#define GEMM_KC 256
+#define GEMM_KC 384
 
 #endif
 

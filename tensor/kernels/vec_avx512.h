@@ -103,6 +103,6 @@ static inline vf vf_mantissa(vf x)
 #define GEMM_NV 2
 #define GEMM_WIDE_NV 4
 #define GEMM_WIDE_MR 6
-#define GEMM_KC 384
+#define GEMM_KC 768
 
 #endif
