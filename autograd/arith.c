@@ -43,13 +43,9 @@ static tlv_tensor *binary_small(tlv_ctx *c, tlvi_binary k, const tlv_tensor *a, 
     return y;
 }
 
-tlv_tensor *tlvi_binary_apply(tlv_ctx *c, const char *op, tlvi_binary k, const tlv_tensor *a,
-                              const tlv_tensor *b, double p, double q)
+tlv_tensor *tlvi_new_broadcast(tlv_ctx *c, const char *op, tlv_dtype d, const tlv_tensor *a,
+                               const tlv_tensor *b)
 {
-    if (!tlvi_ready2(c, op, a, b)) return NULL;
-    tlv_tensor *y = binary_small(c, k, a, b, p, q);
-    if (y || c->err) return y;
-    if (!tlvi_same_float(c, op, a, b)) return NULL;
     tlv_shape s = tlv_shape_of(a);
     TLVI_REQUIRE(c, tlvi_broadcast(&s, tlv_shape_of(b)), TLV_ERR_SHAPE,
                  "dims are matched from the last one; they must be equal or 1",
@@ -57,12 +53,30 @@ tlv_tensor *tlvi_binary_apply(tlv_ctx *c, const char *op, tlvi_binary k, const t
                  tlvi_shape_str(b).s);
     int a_leads = tlvi_numel(a) >= tlvi_numel(b) ? tlvi_is_dense(a) || !tlvi_is_dense(b)
                                                  : !tlvi_is_dense(b) && tlvi_is_dense(a);
-    y = tlvi_new_ordered(c, (tlv_dtype)a->dtype, s, a_leads ? a : b);
+    return tlvi_new_ordered(c, d, s, a_leads ? a : b);
+}
+
+tlv_tensor *tlvi_binary_apply(tlv_ctx *c, const char *op, tlvi_binary k, const tlv_tensor *a,
+                              const tlv_tensor *b, double p, double q)
+{
+    if (!tlvi_ready2(c, op, a, b)) return NULL;
+    tlv_tensor *y = binary_small(c, k, a, b, p, q);
+    if (y || c->err) return y;
+    if (!tlvi_same_float(c, op, a, b)) return NULL;
+    y = tlvi_new_broadcast(c, op, (tlv_dtype)a->dtype, a, b);
     if (!y) return NULL;
     const tlv_tensor *in[2] = { a, b };
     binary_arg arg = { tlvi_ks(c, a->dtype)->binary[k], p, q };
     tlvi_map(c, binary_run, &arg, 2, in, y);
     return y;
+}
+
+tlv_tensor *tlvi_kinked_grad(tlv_ctx *c, const char *op, tlvi_binary k, const tlv_tensor *g,
+                             const tlv_tensor *x, double p, double q)
+{
+    if (!tlvi_recording(c)) return tlvi_binary_apply(c, op, k, g, x, p, q);
+    const tlv_tensor *one = tlv_scalar(c, (tlv_dtype)x->dtype, 1);
+    return tlv_mul(c, g, tlvi_binary_apply(c, op, k, one, x, p, q));
 }
 
 /* ---- sums and products ------------------------------------------------------------------------------ */
@@ -130,7 +144,11 @@ tlv_tensor *tlv_neg(tlv_ctx *c, const tlv_tensor *x)
     return tlvi_record1(c, TLV_OP_NEG, tlvi_unary_apply(c, "neg", TLVI_UN_NEG, x, 0, 0), x, NULL, 0);
 }
 TLVI_EXEC(NEG) { return tlv_neg(c, tlvi_in(n, 0)); }
-TLVI_VJP(NEG) { d[0] = tlv_neg(c, g); }
+TLVI_VJP(NEG)
+{
+    (void)n;
+    d[0] = tlv_neg(c, g);
+}
 
 typedef struct affine_attr { double a, b; } affine_attr;
 

@@ -95,7 +95,7 @@ tlv_tensor *tlv_erf(tlv_ctx *c, const tlv_tensor *x);
 tlv_tensor *tlv_powf(tlv_ctx *c, const tlv_tensor *x, double p);                 /* x^p */
 /* a^b with gradients in both; the gradient in b is 0 where a = 0 (PyTorch's rule). */
 tlv_tensor *tlv_pow(tlv_ctx *c, const tlv_tensor *a, const tlv_tensor *b);
-/* Passes the gradient where lo <= x <= hi. */
+/* Passes the gradient where lo <= x <= hi.  Errors: TLV_ERR_ARG unless lo <= hi. */
 tlv_tensor *tlv_clamp(tlv_ctx *c, const tlv_tensor *x, double lo, double hi);
 tlv_tensor *tlv_sign(tlv_ctx *c, const tlv_tensor *x);                           /* no gradient */
 tlv_tensor *tlv_round(tlv_ctx *c, const tlv_tensor *x);                          /* half to even; no gradient */
@@ -342,7 +342,7 @@ tlv_tensor *tlv_resize(tlv_ctx *c, const tlv_tensor *x, int64_t oh, int64_t ow, 
 
 /* ---- types (cast.c) ------------------------------------------------------------------------------------------ */
 
-/* Any dtype to any.  f32 <-> f64 has a gradient; to integers values are truncated and saturated; f16 and bf16
+/* Any dtype to any; x itself if it has it.  f32 <-> f64 has a gradient; to integers values are truncated and saturated; f16 and bf16
  * round to nearest even. */
 tlv_tensor *tlv_cast(tlv_ctx *c, const tlv_tensor *x, tlv_dtype d);
 

@@ -83,10 +83,30 @@ tlv_tensor *tlvi_unary_apply(tlv_ctx *c, const char *op, tlvi_unary k, const tlv
                              double q);
 tlv_tensor *tlvi_binary_apply(tlv_ctx *c, const char *op, tlvi_binary k, const tlv_tensor *a,
                               const tlv_tensor *b, double p, double q);
+/* The output of an op on a and b: their broadcast shape in the order of the largest dense operand (the
+ * first on a tie); NULL with the error set if they do not broadcast. */
+tlv_tensor *tlvi_new_broadcast(tlv_ctx *c, const char *op, tlv_dtype d, const tlv_tensor *a,
+                               const tlv_tensor *b);
+/* The gradient g m(x) of an op that is linear between its kinks: the kernel k(g, x; p, q) at once, or, where
+ * ops are recorded, a product of g with k(1, x; p, q), which is constant. */
+tlv_tensor *tlvi_kinked_grad(tlv_ctx *c, const char *op, tlvi_binary k, const tlv_tensor *g,
+                             const tlv_tensor *x, double p, double q);
 
-/* The kernel of an activation for the last step of a product (tlvi_gemm_job.act), and its two numbers; 0
- * for TLV_ACT_NONE. */
+/* ---- activations in fused ops (act.c) --------------------------------------------------------------- */
+
+/* The kernel of an activation for the last step of a product (tlvi_gemm_job.act), and its two numbers
+ * (either pointer may be NULL); 0 for TLV_ACT_NONE. */
 int tlvi_act_kernel(tlv_act act, double *a, double *b);
+/* The kernel dz = f(g, v) of its gradient for a fused vjp, and its two numbers; v as below.  Not for
+ * TLV_ACT_NONE. */
+tlvi_binary tlvi_act_grad_kernel(tlv_act act, double *p, double *q);
+/* 1: the gradient of act is had from its output y = act(z) alone; 0: it needs z. */
+int tlvi_act_reads_output(tlv_act act);
+/* dz = g act'(z), where v is y or z as tlvi_act_reads_output says: one fused kernel, or recorded ops where
+ * ops are recorded.  TLV_ACT_NONE gives g and reads no v. */
+tlv_tensor *tlvi_act_grad(tlv_ctx *c, tlv_act act, const tlv_tensor *g, const tlv_tensor *v);
+/* The error sticks if act is no activation. */
+int tlvi_act_ok(tlv_ctx *c, const char *op, tlv_act act);
 
 /* Broken on purpose in the mutants build only: tests must notice. */
 #ifdef TLVI_MUTANTS
