@@ -140,6 +140,7 @@ struct tlv_ctx {
     tlvi_pool *pool;
     tlvi_team *team;                /* NULL until the first parallel loop needs it */
     int n_threads;
+    int split_small;                /* tests: loops go to the team however little there is to do */
     const struct tlvi_op_reads *reads;  /* set by the first recording */
     size_t reads_bytes;
     tlvi_replay *replay;            /* set while a node is replayed */

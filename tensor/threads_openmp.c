@@ -9,7 +9,7 @@ enum { SMALL_NS = 20000 };          /* less work stays on the calling thread */
 void tlvi_parallel_for(tlv_ctx *c, int64_t n, int64_t cost, tlvi_chunk_fn fn, void *arg)
 {
     int inside = omp_in_parallel();
-    int large = n > 1 && (cost <= 0 || n > SMALL_NS / cost);
+    int large = n > 1 && (cost <= 0 || c->split_small || n > SMALL_NS / cost);
     if (large && c->n_threads > 1 && !c->is_child && !inside) {
         int threads = n < c->n_threads ? (int)n : c->n_threads;
 #pragma omp parallel for schedule(dynamic, 1) num_threads(threads)

@@ -201,7 +201,8 @@ static int self_index(const tlvi_team *t)
 
 void tlvi_parallel_for(tlv_ctx *c, int64_t n, int64_t cost, tlvi_chunk_fn fn, void *arg)
 {
-    if (n > 1 && c->n_threads > 1 && !c->is_child && (cost <= 0 || n > SMALL_NS / cost)) {
+    int large = n > 1 && (cost <= 0 || c->split_small || n > SMALL_NS / cost);
+    if (large && c->n_threads > 1 && !c->is_child) {
         if (!c->team) c->team = tlvi_team_open(c, c->n_threads);
         if (c->team && c->team->n_workers > 0 && !c->team->busy) {
             run(c->team, n, cost, fn, arg);

@@ -23,6 +23,7 @@
         k->call = name##_call;                                                                     \
         k->ref = name##_ref;                                                                       \
         k->no_second = linear;                                                                     \
+        k->seed = 1;                                                                               \
         return 1;                                                                                  \
     }
 

@@ -46,7 +46,8 @@ struct op_case {
     int no_second;                          /* 1: the second derivative in x is zero everywhere (the check of
                                                mixed derivatives in the output's weights still runs) */
     double f32_tol;                         /* 0: 1e-5 relative to the largest output */
-    int seed;                               /* other values, for when an inner value lies on a kink */
+    int seed;                               /* other values, for when an inner value lies on a kink, or a
+                                               gradient is a sum that happens to cancel */
 };
 
 /* Row-major helpers for ref functions. */
