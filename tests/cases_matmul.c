@@ -1,4 +1,6 @@
 /* cases_matmul.c -- products against the triple loop. */
+#include <math.h>
+
 #include "tests/opcase.h"
 
 static tlv_tensor *matmul_call(tlv_ctx *c, const tlv_tensor *const *in, const op_case *k)
@@ -57,5 +59,41 @@ int case_MATMUL(int i, op_case *k)
     if (i >= (int)(sizeof CASES / sizeof CASES[0])) return 0;
     *k = (op_case){ .text = CASES[i].text, .n_in = 2, .call = matmul_call, .ref = matmul_ref, .out = CASES[i].y,
                     .in = { { .shape = CASES[i].a }, { .shape = CASES[i].b } }, .opt = { CASES[i].ta, CASES[i].tb } };
+    return 1;
+}
+
+static tlv_tensor *linear_call(tlv_ctx *c, const tlv_tensor *const *in, const op_case *k)
+{
+    return tlv_linear(c, in[0], in[1], k->n_in == 3 ? in[2] : NULL, (tlv_act)k->opt[0]);
+}
+
+static void linear_ref(const op_case *k, const double *const *in, double *out)
+{
+    int64_t o = k->in[1].shape.dim[0], n = k->in[1].shape.dim[1], rows = case_numel(k->out) / (o ? o : 1);
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t j = 0; j < o; j++) {
+            double s = k->n_in == 3 ? in[2][j] : 0;
+            for (int64_t p = 0; p < n; p++) s += in[0][r * n + p] * in[1][j * n + p];
+            out[r * o + j] = k->opt[0] == TLV_ACT_SILU ? s / (1 + exp(-s)) : k->opt[0] == TLV_ACT_TANH ? tanh(s) : s;
+        }
+}
+
+int case_LINEAR(int i, op_case *k);
+int case_LINEAR(int i, op_case *k)
+{
+    static const struct { const char *text; tlv_shape x, w, y; int bias; tlv_act act; } CASES[] = {
+        { "bias", { 2, { 3, 4 } }, { 2, { 5, 4 } }, { 2, { 3, 5 } }, 1, TLV_ACT_NONE },
+        { "no bias", { 2, { 3, 4 } }, { 2, { 5, 4 } }, { 2, { 3, 5 } }, 0, TLV_ACT_NONE },
+        { "tokens", { 3, { 2, 3, 4 } }, { 2, { 5, 4 } }, { 3, { 2, 3, 5 } }, 1, TLV_ACT_NONE },
+        { "one vector", { 1, { 4 } }, { 2, { 5, 4 } }, { 1, { 5 } }, 1, TLV_ACT_NONE },
+        { "silu", { 2, { 3, 4 } }, { 2, { 17, 4 } }, { 2, { 3, 17 } }, 1, TLV_ACT_SILU },
+        { "tanh", { 3, { 2, 2, 3 } }, { 2, { 2, 3 } }, { 3, { 2, 2, 2 } }, 1, TLV_ACT_TANH },
+        { "no rows", { 2, { 0, 4 } }, { 2, { 5, 4 } }, { 2, { 0, 5 } }, 1, TLV_ACT_NONE },
+        { "no outputs", { 2, { 3, 4 } }, { 2, { 0, 4 } }, { 2, { 3, 0 } }, 1, TLV_ACT_NONE },
+    };
+    if (i >= (int)(sizeof CASES / sizeof CASES[0])) return 0;
+    *k = (op_case){ .text = CASES[i].text, .n_in = 2 + CASES[i].bias, .call = linear_call, .ref = linear_ref,
+                    .out = CASES[i].y, .opt = { CASES[i].act },
+                    .in = { { .shape = CASES[i].x }, { .shape = CASES[i].w }, { .shape = { 1, { CASES[i].w.dim[0] } } } } };
     return 1;
 }
