@@ -54,7 +54,8 @@ TLVI_VJP(LINEAR)
         d[0] = tlv_reshape(c, tlv_matmul(c, g2, w, (tlv_matmul_opts){ 0 }), tlv_shape_of(x));
     }
     if (wants(n, 1)) {
-        int64_t rows = tlvi_numel(g) / (w->shape[0] ? w->shape[0] : 1);
+        int64_t rows = 1;                           // by shape: out may be 0
+        for (int i = 0; i < g->ndim - 1; i++) rows *= g->shape[i];
         tlv_tensor *g2 = tlv_reshape(c, g, TLV_SHAPE(rows, w->shape[0]));
         tlv_tensor *x2 = tlv_reshape(c, x, TLV_SHAPE(rows, w->shape[1]));
         d[1] = tlv_matmul(c, g2, x2, (tlv_matmul_opts){ .ta = 1 });
