@@ -42,7 +42,7 @@ void tlv_dataset_split(const tlv_dataset *d, int64_t n, const int64_t *index, do
 /* ---- batches (batch.c, augment.c) ----------------------------------------------------------------------- */
 
 typedef struct tlv_augment {
-    int pad_crop;               /* zero-pad by so much (after normalising: PyTorch's order is before: 0 is black), crop back */
+    int pad_crop;               /* pad by so many black pixels, crop back at a random place */
     int flip;                   /* 1: mirror every second image at random */
 } tlv_augment;
 
