@@ -1,0 +1,131 @@
+/* depthwise.c -- convolution with one filter a channel: rows of pixels, vectors over channels.
+ *
+ * A row's middle, where every tap is inside, runs through the kernel in one go; pixels at the border run
+ * alone with the taps that are inside. */
+#include "tensor/direct.h"
+
+static inline int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
+static inline int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
+/* Rounded down and up, for b > 0 and any a. */
+static inline int64_t floor_to(int64_t a, int64_t b) { return a >= 0 ? a / b : -((-a + b - 1) / b); }
+static inline int64_t ceil_to(int64_t a, int64_t b) { return -floor_to(-a, b); }
+
+typedef struct plan {
+    const tlvi_conv *v;
+    const tlvi_kset *k;
+    int64_t es, dx0, dx1;                   // extent of the taps in a row
+    char *w;                                // [tap.w][channel]
+    int64_t *list;                          // taps that are inside, one list a worker
+    int64_t n_part, n_unit, part_size;
+    char *part;
+} plan;
+
+/* Taps inside for output row i, at column j (or in the middle: j < 0); returns their number. */
+static int64_t list_taps(const plan *p, int64_t i, int64_t j, int64_t *list)
+{
+    const tlvi_conv *v = p->v;
+    int64_t n = 0;
+    for (int64_t t = 0; t < v->n_tap; t++) {
+        const tlvi_tap *a = &v->tap[t];
+        int64_t y = i * v->sh + a->dy, x = j * v->sw + a->dx;
+        if (y < 0 || y >= v->ih || (j >= 0 && (x < 0 || x >= v->iw))) continue;
+        list[2 * n] = y * v->xh + a->dx * v->xw;
+        list[2 * n + 1] = a->w * v->oc;
+        n++;
+    }
+    return n;
+}
+
+static void run_pixels(const plan *p, int64_t b, int64_t i, int64_t j, int64_t n, int64_t n_tap,
+                       const int64_t *list)
+{
+    const tlvi_conv *v = p->v;
+    p->k->depthwise((size_t)n, (size_t)v->oc, n_tap, list, v->x + (b * v->xb + j * v->sw * v->xw) * p->es,
+                    v->sw * v->xw, p->w, v->y + (b * v->yb + i * v->yh + j * v->yw) * p->es, v->yw);
+}
+
+static void run_chunk(void *arg, int64_t at, int worker)
+{
+    const plan *p = arg;
+    const tlvi_conv *v = p->v;
+    int64_t b = at / v->oh, i = at % v->oh, *list = p->list + worker * 2 * v->n_tap;
+    int64_t lo = min64(v->ow, max64(0, ceil_to(-p->dx0, v->sw)));
+    int64_t hi = max64(lo, min64(v->ow, floor_to(v->iw - 1 - p->dx1, v->sw) + 1));
+    for (int64_t j = 0; j < v->ow; j++) {
+        if (j == lo && hi > lo) {
+            run_pixels(p, b, i, lo, hi - lo, list_taps(p, i, -1, list), list);
+            j = hi - 1;
+            continue;
+        }
+        run_pixels(p, b, i, j, 1, list_taps(p, i, j, list), list);
+    }
+    if (v->follow) tlvi_conv_follow(v, p->k, b, i, 0, v->ow, 0, v->oc);
+}
+
+static void make_plan(plan *p, tlv_ctx *c, const tlvi_conv *v)
+{
+    *p = (plan){ .v = v, .k = tlvi_ks(c, v->dtype), .es = v->dtype == TLV_F64 ? 8 : 4 };
+    for (int64_t t = 0; t < v->n_tap; t++) {
+        p->dx0 = t ? min64(p->dx0, v->tap[t].dx) : v->tap[t].dx;
+        p->dx1 = t ? max64(p->dx1, v->tap[t].dx) : v->tap[t].dx;
+    }
+}
+
+tlv_status tlvi_depthwise_run(tlv_ctx *c, const tlvi_conv *v)
+{
+    if (c->err || v->batch * v->oh * v->ow * v->oc == 0) return c->err;
+    plan p;
+    make_plan(&p, c, v);
+    int64_t w_bytes = (v->w_out * v->oc * p.es + 63) / 64 * 64;
+    int64_t all = w_bytes + tlv_threads(c) * 2 * v->n_tap * (int64_t)sizeof(int64_t);
+    p.w = tlvi_alloc(c, (size_t)all);
+    if (!p.w) return c->err;
+    p.list = (int64_t *)(void *)(p.w + w_bytes);
+    p.k->transpose((size_t)v->oc, (size_t)v->w_out, v->w, v->w_out, p.w, v->oc);
+    tlvi_parallel_for(c, v->batch * v->oh, v->ow * v->oc * (v->n_tap + 1) / 8 + 1, run_chunk, &p);
+    tlvi_free(c, p.w, (size_t)all);
+    return c->err;
+}
+
+/* ---- gradient of the weights ------------------------------------------------------------------------ */
+
+/* A part: rows of output pixels lo .. hi-1, each tap over the columns where it is inside. */
+static void dw_chunk(void *arg, int64_t q, int worker)
+{
+    (void)worker;
+    const plan *p = arg;
+    const tlvi_conv *v = p->v;
+    char *part = p->part + q * p->part_size * p->es;
+    memset(part, 0, (size_t)(p->part_size * p->es));
+    for (int64_t u = q * p->n_unit / p->n_part; u < (q + 1) * p->n_unit / p->n_part; u++) {
+        int64_t b = u / v->oh, i = u % v->oh;
+        for (int64_t t = 0; t < v->n_tap; t++) {
+            const tlvi_tap *a = &v->tap[t];
+            int64_t y = i * v->sh + a->dy, lo = max64(0, ceil_to(-a->dx, v->sw));
+            int64_t hi = min64(v->ow, floor_to(v->iw - 1 - a->dx, v->sw) + 1);
+            if (y < 0 || y >= v->ih || lo >= hi) continue;
+            const char *x = v->x + (b * v->xb + y * v->xh + (lo * v->sw + a->dx) * v->xw) * p->es;
+            const char *g = v->y + (b * v->yb + i * v->yh + lo * v->yw) * p->es;
+            p->k->depthwise_dw((size_t)(hi - lo), (size_t)v->oc, x, v->sw * v->xw, g, v->yw,
+                               part + a->w * v->oc * p->es);
+        }
+    }
+}
+
+tlv_status tlvi_depthwise_dw_run(tlv_ctx *c, const tlvi_conv *v, char *dw)
+{
+    if (c->err || v->n_tap * v->oc == 0) return c->err;
+    plan p;
+    make_plan(&p, c, v);
+    int64_t pixels = v->batch * v->oh * v->ow, per_unit = v->ow * v->oc * v->n_tap;
+    p.n_unit = v->batch * v->oh;
+    p.part_size = v->n_tap * v->oc;
+    p.n_part = tlvi_count_parts(p.n_unit, p.part_size * p.es, 16 * pixels * v->oc * v->n_tap);
+    p.part = tlvi_alloc(c, (size_t)(p.n_part * p.part_size * p.es));
+    if (!p.part) return c->err;
+    tlvi_parallel_for(c, p.n_part, p.n_unit / p.n_part * per_unit / 8 + 1, dw_chunk, &p);
+    tlvi_sum_parts(c, p.k, (size_t)p.es, p.n_part, p.part_size, p.part);
+    p.k->transpose((size_t)v->n_tap, (size_t)v->oc, p.part, v->oc, dw, v->n_tap);
+    tlvi_free(c, p.part, (size_t)(p.n_part * p.part_size * p.es));
+    return c->err;
+}
