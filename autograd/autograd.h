@@ -146,15 +146,16 @@ tlv_tensor *tlv_sum_to(tlv_ctx *c, const tlv_tensor *x, tlv_shape s);
 /* Over a set of axes; flags: TLV_KEEPDIM leaves them as 1. */
 tlv_tensor *tlv_sum(tlv_ctx *c, const tlv_tensor *x, tlv_axes axes, int flags);
 tlv_tensor *tlv_mean(tlv_ctx *c, const tlv_tensor *x, tlv_axes axes, int flags);     /* of nothing: NaN */
-/* var and std divide by n - correction (PyTorch's unbiased: 1). */
+/* var and std divide by n - correction (PyTorch's unbiased: 1).  Where std is 0, so is its gradient. */
 tlv_tensor *tlv_var(tlv_ctx *c, const tlv_tensor *x, tlv_axes axes, int correction, int flags);
 tlv_tensor *tlv_std(tlv_ctx *c, const tlv_tensor *x, tlv_axes axes, int correction, int flags);
 tlv_tensor *tlv_prod(tlv_ctx *c, const tlv_tensor *x, tlv_axes axes, int flags);     /* right with zeros too */
 /* Equal extremes share the gradient evenly (PyTorch's amax).  Empty: TLV_ERR_SHAPE. NaN wins. */
 tlv_tensor *tlv_max(tlv_ctx *c, const tlv_tensor *x, tlv_axes axes, int flags);
 tlv_tensor *tlv_min(tlv_ctx *c, const tlv_tensor *x, tlv_axes axes, int flags);
+/* Stable; of nothing, or of -inf alone, -inf with gradient 0. */
 tlv_tensor *tlv_logsumexp(tlv_ctx *c, const tlv_tensor *x, tlv_axes axes, int flags);
-tlv_tensor *tlv_argmax(tlv_ctx *c, const tlv_tensor *x, int axis, int flags);        /* i32, the first one; no gradient */
+tlv_tensor *tlv_argmax(tlv_ctx *c, const tlv_tensor *x, int axis, int flags);        /* i32, the first one; NaN wins; no gradient */
 tlv_tensor *tlv_sum_all(tlv_ctx *c, const tlv_tensor *x);                            /* shape () */
 tlv_tensor *tlv_mean_all(tlv_ctx *c, const tlv_tensor *x);
 

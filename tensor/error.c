@@ -89,7 +89,10 @@ tlv_status tlv_fail(tlv_ctx *c, tlv_status code, const char *hint, const char *f
 void tlv_error_clear(tlv_ctx *c)
 {
     if (c->err == TLV_OK) return;
-    tlvi_tape_cut(c, c->scope[c->depth].mark);
+    int32_t mark = c->scope[c->depth].mark;
+    for (tlv_tensor *t = c->scope[c->depth].first; t; t = t->next)
+        if (t->node >= mark) t->node = -1;          // its place will be another node's
+    tlvi_tape_cut(c, mark);
     c->err = TLV_OK;
     c->msg[0] = c->hint[0] = 0;
 }

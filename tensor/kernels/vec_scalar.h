@@ -32,13 +32,11 @@
 #ifdef TLVI_F64
 typedef double T;
 #define TLVI_C(x) __builtin_##x
-#define TLVI_ROUND_MAGIC 6755399441055744.0     /* 1.5 * 2^52 */
-#define TLVI_ROUND_LIMIT 2251799813685248.0     /* 2^51 */
+#define TLVI_NO_FRACTION 4503599627370496.0     /* 2^52: whole numbers from here on */
 #else
 typedef float T;
 #define TLVI_C(x) __builtin_##x##f
-#define TLVI_ROUND_MAGIC 12582912.0f            /* 1.5 * 2^23 */
-#define TLVI_ROUND_LIMIT 4194304.0f             /* 2^22 */
+#define TLVI_NO_FRACTION 8388608.0f             /* 2^23: whole numbers from here on */
 #endif
 
 #define VF_N 1
@@ -70,8 +68,8 @@ static inline vf vf_neg(vf a) { return -a; }
 static inline vf vf_copysign(vf m, vf s) { return TLVI_C(copysign)(m, s); }
 static inline vf vf_round(vf a)
 {
-    vf r = (a + TLVI_ROUND_MAGIC) - TLVI_ROUND_MAGIC;   // large a have no fraction to lose
-    return TLVI_C(fabs)(a) < TLVI_ROUND_LIMIT ? TLVI_C(copysign)(r, a) : a;
+    vf r = (TLVI_C(fabs)(a) + TLVI_NO_FRACTION) - TLVI_NO_FRACTION;     // the addition rounds
+    return TLVI_C(fabs)(a) < TLVI_NO_FRACTION ? TLVI_C(copysign)(r, a) : a;
 }
 static inline vf vf_floor(vf a)
 {
