@@ -4,7 +4,8 @@
  * its own inside the sweep's scope; a gradient is released as soon as its node has been passed. */
 #include "autograd/sweep.h"
 
-typedef struct sweep {
+typedef struct tlvi_sweep {
+    const struct tlvi_sweep *outer; /* a tlv_grad in whose vjp this one runs, or NULL */
     int32_t low, top;               /* nodes low .. top may lie between y and the targets */
     uint64_t *want;                 /* a node: bit i if input i leads to a target; 0: not live */
     tlv_tensor **gout;              /* a node: gradients of its two outputs */
@@ -97,7 +98,7 @@ static void deliver(tlv_ctx *c, sweep *s, const tlv_tensor *t, tlv_tensor *d)
 
 /* ---- one node ---------------------------------------------------------------------------------------- */
 
-static int usable(tlv_ctx *c, const tlvi_node *n)
+int tlvi_node_usable(tlv_ctx *c, const tlvi_node *n)
 {
     const char *op = tlvi_ops[n->op].name;
     if (n->flags & TLVI_NODE_CONSUMED) {
@@ -156,8 +157,9 @@ static void run_vjp(tlv_ctx *c, sweep *s, int32_t k, tlv_tensor **d, uint8_t *le
     n.want = s->want[k - s->low];
     n.g1 = g[1];
     for (int i = 0; i < n.n_in; i++) d[i] = NULL;
+    if (c->opts.recompute && tlvi_replay_cheap(c, real) != TLV_OK) return;
     tlv_scope inner = tlv_scope_begin(c);
-    tlvi_lend(&n, lent, hidden);
+    tlvi_lend(&n, lent, hidden, 1);
 #ifdef TLVI_MUTANTS
     c->mutant.in_vjp = mutates(c, &n, TLVI_MUT_SUM_TO);
 #endif
@@ -171,6 +173,7 @@ static void run_vjp(tlv_ctx *c, sweep *s, int32_t k, tlv_tensor **d, uint8_t *le
         if (d[i] && n.slot[i].t && wants(&n, i) && leads(s, n.slot[i].t)) deliver(c, s, n.slot[i].t, d[i]);
     for (int i = 0; i < n.n_in; i++)
         if (d[i]) let_go(c, s, d[i]);
+    if (c->opts.recompute) tlvi_replay_cheap_drop(c, real);
     if (s->flags & TLV_CONSUME) {
         tlvi_node_drop(c, real);
         real->flags |= TLVI_NODE_CONSUMED;
@@ -239,7 +242,7 @@ static void sweep_back(tlv_ctx *c, sweep *s)
                 g[i]->grefs++;
             }
         }
-        if (s->want[k - s->low] && usable(c, n) && enter_segment(c, s, k)) pass_node(c, s, k);
+        if (s->want[k - s->low] && tlvi_node_usable(c, n) && enter_segment(c, s, k)) pass_node(c, s, k);
         leave_node(c, s, k);
     }
     if (s->replayed >= 0) {
@@ -314,10 +317,32 @@ static void collect(tlv_ctx *c, sweep *s, tlv_tensor **out)
     }
 }
 
+/* The targets of this sweep are marked, and no longer those of the one around it. */
+static size_t marks_bytes(const sweep *s)
+{
+    return (size_t)(s->n + (s->outer ? s->outer->n : 0)) * sizeof(int32_t);
+}
+
+static void set_marks(const sweep *s, int32_t *saved)
+{
+    const sweep *o = s->outer;
+    for (int i = 0; o && i < o->n; i++) saved[s->n + i] = o->wrt[i]->mark;
+    for (int i = 0; o && i < o->n; i++) ((tlv_tensor *)o->wrt[i])->mark = 0;
+    for (int i = 0; i < s->n; i++) saved[i] = s->wrt[i]->mark;
+    for (int i = 0; i < s->n; i++) ((tlv_tensor *)s->wrt[i])->mark = i + 1;
+}
+
+static void restore_marks(const sweep *s, const int32_t *saved)
+{
+    const sweep *o = s->outer;
+    for (int i = s->n - 1; i >= 0; i--) ((tlv_tensor *)s->wrt[i])->mark = saved[i];
+    for (int i = 0; o && i < o->n; i++) ((tlv_tensor *)o->wrt[i])->mark = saved[s->n + i];
+}
+
 static tlv_status run(tlv_ctx *c, sweep *s, const tlv_tensor *y, const tlv_tensor *gy, tlv_tensor **out)
 {
     size_t nodes = y->node < 0 ? 0 : (size_t)(s->top - s->low + 1), n = (size_t)s->n;
-    size_t bytes = nodes * (sizeof *s->want + 2 * sizeof *s->gout) + n * (sizeof *s->target + sizeof(int32_t));
+    size_t bytes = nodes * (sizeof *s->want + 2 * sizeof *s->gout) + n * sizeof *s->target + marks_bytes(s);
     char *p = tlvi_alloc(c, bytes);
     if (!p) return c->err;
     memset(p, 0, bytes);
@@ -325,14 +350,15 @@ static tlv_status run(tlv_ctx *c, sweep *s, const tlv_tensor *y, const tlv_tenso
     s->gout = (tlv_tensor **)(void *)(s->want + nodes);
     s->target = s->gout + 2 * nodes;
     int32_t *saved = (int32_t *)(void *)(s->target + n);
-    for (int i = 0; i < s->n; i++) saved[i] = s->wrt[i]->mark;     // an outer tlv_grad's
-    for (int i = 0; i < s->n; i++) ((tlv_tensor *)s->wrt[i])->mark = i + 1;
+    set_marks(s, saved);
+    c->sweep = s;
     tlv_scope scope = tlv_scope_begin_with(c, s->flags & TLV_CREATE_GRAPH ? 0 : TLV_NO_GRAD);
     s->depth = c->depth;
     if (nodes) mark_live(c, s);
     seed(c, s, y, gy);
     collect(c, s, out);
-    for (int i = s->n - 1; i >= 0; i--) ((tlv_tensor *)s->wrt[i])->mark = saved[i];
+    restore_marks(s, saved);
+    c->sweep = s->outer;
     tlv_scope_end_keep_n(c, scope, s->n, out);
     tlvi_free(c, p, bytes);
     return c->err;
@@ -343,7 +369,7 @@ tlv_status tlv_grad(tlv_ctx *c, const tlv_tensor *y, const tlv_tensor *gy, int n
 {
     for (int i = 0; i < n; i++) out[i] = NULL;
     if (c->err || !inputs_ok(c, y, gy, n, wrt)) return c->err;
-    sweep s = { .low = lowest(y, n, wrt), .top = y->node, .n = n, .wrt = wrt, .flags = flags, .replayed = -1 };
+    sweep s = { .outer = c->sweep, .low = lowest(y, n, wrt), .top = y->node, .n = n, .wrt = wrt, .flags = flags, .replayed = -1 };
     tlv_mem_phase before = tlvi_phase(c, TLV_PHASE_BACKWARD);
     tlv_status st = run(c, &s, y, gy, out);
     tlvi_phase(c, before);

@@ -98,10 +98,23 @@ static uint32_t reads_of(const tlv_ctx *c, const tlvi_record_args *r)
     return mask;
 }
 
+/* With recompute = cheap: t came from a cheap node that holds all it would need to run again, and does not
+ * hold t itself.  Depth one: what replays must itself be kept. */
+static int replayable(const tlv_ctx *c, const tlv_tensor *t)
+{
+    if (c->opts.recompute != TLV_RECOMPUTE_CHEAP || c->saving || t->node < 0) return 0;
+    const tlvi_node *k = tlvi_node_at(c, t->node);
+    if (!tlvi_ops[k->op].cheap || k->n_out != 1 || k->slot[k->n_in].buf || k->n_in + k->n_aux > 7) return 0;
+    for (int i = 0; i < k->n_in; i++)
+        if (k->slot[i].t && !k->slot[i].buf) return 0;
+    return 1;
+}
+
 static void set_slot(tlvi_slot *s, const tlv_tensor *t, int reads, int keep)
 {
     s->t = (tlv_tensor *)t;
-    s->reads = (uint32_t)reads;
+    s->reads = (uint16_t)reads;
+    s->replay = 0;
     s->buf = t && (reads || keep) ? t->buf : NULL;
     s->version = 0;
     if (s->buf) {
@@ -139,7 +152,11 @@ tlv_tensor *tlvi_record(tlv_ctx *c, const tlvi_record_args *r)
     if (r->attr_bytes) memcpy(n->attr, r->attr, r->attr_bytes);
     uint32_t mask = reads_of(c, r);
     tlvi_slot *s = n->slot;
-    for (int i = 0; i < r->n_in; i++) set_slot(s++, r->in[i], mask >> (i < 15 ? i : 15) & 1, c->saving);
+    for (int i = 0; i < r->n_in; i++, s++) {
+        int reads = mask >> (i < 15 ? i : 15) & 1, again = reads && r->in[i] && replayable(c, r->in[i]);
+        set_slot(s, r->in[i], reads && !again, c->saving);
+        if (again) s->reads = s->replay = 1;
+    }
     for (int i = 0; i < n_out; i++) {
         r->out[i]->node = index;
         r->out[i]->out = (uint8_t)i;

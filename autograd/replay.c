@@ -13,7 +13,7 @@ static int another_slot_reads(const tlvi_node *n, int slots, const tlv_tensor *t
     return 0;
 }
 
-void tlvi_lend(const tlvi_node *n, uint8_t *lent, tlvi_buf **hidden)
+void tlvi_lend(const tlvi_node *n, uint8_t *lent, tlvi_buf **hidden, int hide)
 {
     int slots = n->n_in + n->n_out + n->n_aux;
     for (int i = 0; i < slots; i++) {
@@ -24,7 +24,7 @@ void tlvi_lend(const tlvi_node *n, uint8_t *lent, tlvi_buf **hidden)
             t->buf = n->slot[i].buf;
             t->flags &= (uint8_t)~TLVI_T_HUSK;
             lent[i] = LENT;
-        } else if (TLVI_DEBUG && t->buf && !another_slot_reads(n, slots, t)) {
+        } else if (TLVI_DEBUG && hide && t->buf && !another_slot_reads(n, slots, t)) {
             hidden[i] = t->buf;
             t->buf = NULL;
             lent[i] = HIDDEN;
@@ -79,6 +79,48 @@ static void replay_node(tlv_ctx *c, tlvi_node *n)
     if (c->err) return;
     for (int i = 0; i < n->n_out; i++) revive(n->slot[n->n_in + i].t, made.out[i]);
     for (int i = 0; i < n->n_aux; i++) revive(n->slot[n->n_in + n->n_out + i].t, made.aux[i]);
+}
+
+enum { CHEAP_SLOTS = 8 };                           // tlvi_record replays no node with more
+
+/* Runs node k again and hands its output's buffer to slot s. */
+static void replay_into(tlv_ctx *c, const tlvi_node *k, tlvi_slot *s)
+{
+    uint8_t lent[CHEAP_SLOTS];
+    tlvi_buf *hidden[CHEAP_SLOTS];
+    tlvi_replay made = { .op = k->op }, *outer = c->replay;
+    tlv_scope scope = tlv_scope_begin_with(c, TLV_NO_GRAD);
+    tlvi_lend(k, lent, hidden, 0);
+    c->replay = &made;
+    tlvi_ops[k->op].exec(c, k);
+    c->replay = outer;
+    tlvi_lend_end(k, lent, hidden);
+    if (!c->err && made.out[0]) {
+        s->buf = made.out[0]->buf;
+        s->buf->refs++;
+        s->version = s->buf->version;
+    }
+    tlv_scope_end(c, scope);
+}
+
+tlv_status tlvi_replay_cheap(tlv_ctx *c, tlvi_node *n)
+{
+    for (int i = 0; i < n->n_in && !c->err; i++) {
+        tlvi_slot *s = &n->slot[i];
+        if (!s->replay || s->buf) continue;
+        const tlvi_node *k = tlvi_node_at(c, s->t->node);
+        if (tlvi_node_usable(c, k)) replay_into(c, k, s);
+    }
+    return c->err;
+}
+
+void tlvi_replay_cheap_drop(tlv_ctx *c, tlvi_node *n)
+{
+    for (int i = 0; i < n->n_in; i++)
+        if (n->slot[i].replay && n->slot[i].buf) {
+            tlvi_buf_unref(c, n->slot[i].buf);
+            n->slot[i].buf = NULL;
+        }
 }
 
 /* Takes the references that gradients read; then every header that was a husk is one again. */

@@ -5,10 +5,17 @@
 #include "autograd/internal.h"
 
 /* Gives the node's slots their data for a vjp: husks come back to life where the node holds the
- * buffer.  In debug builds everything else goes dark, so that a read that ops.def does not declare is an
+ * buffer.  In debug builds, if hide is set, everything else goes dark, so that a read that ops.def does not declare is an
  * error in every test.  lent[] has room for a byte a slot. */
-void tlvi_lend(const tlvi_node *n, uint8_t *lent, tlvi_buf **hidden);
+void tlvi_lend(const tlvi_node *n, uint8_t *lent, tlvi_buf **hidden, int hide);
 void tlvi_lend_end(const tlvi_node *n, const uint8_t *lent, tlvi_buf *const *hidden);
+
+/* Not consumed, and nothing it reads was changed since; or the error sticks. */
+int tlvi_node_usable(tlv_ctx *c, const tlvi_node *n);
+
+/* Slots whose tensor a cheap node can make again: makes it, for this node alone.  The second drops it. */
+tlv_status tlvi_replay_cheap(tlv_ctx *c, tlvi_node *n);
+void tlvi_replay_cheap_drop(tlv_ctx *c, tlvi_node *n);
 
 /* Computes nodes [begin, end) of a checkpointed segment again; afterwards each holds what its gradients
  * read, as if there had been no checkpoint.  tlvi_segment_drop undoes it. */

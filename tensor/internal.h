@@ -72,7 +72,8 @@ typedef struct tlvi_slot {
     tlv_tensor *t;                  /* NULL for an absent optional input */
     tlvi_buf *buf;                  /* the node's own reference, NULL where nothing reads it */
     uint32_t version;
-    uint32_t reads;                 /* nonzero: some wanted gradient reads this slot */
+    uint16_t reads;                 /* nonzero: some wanted gradient reads this slot */
+    uint16_t replay;                /* nonzero: not held; the cheap node that made t is run again */
 } tlvi_slot;
 
 enum { TLVI_NODE_CONSUMED = 1 };
@@ -144,6 +145,7 @@ struct tlv_ctx {
     const struct tlvi_op_reads *reads;  /* set by the first recording */
     size_t reads_bytes;
     tlvi_replay *replay;            /* set while a node is replayed */
+    const struct tlvi_sweep *sweep; /* the innermost tlv_grad at work, or NULL */
     void **slabs;                   /* blocks of headers and buffers */
     int32_t n_slabs, cap_slabs;
     tlvi_buf *free_bufs;            /* linked through ptr */
