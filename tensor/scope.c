@@ -19,6 +19,7 @@ tlv_scope tlv_scope_begin_with(tlv_ctx *c, int flags)
     s->recording = c->recording;
     s->saving = c->saving;
     if (flags & TLV_CHECKPOINT) c->saving = 1;
+    if (flags & TLV_RECORD) c->recording = 1;
     if (flags & TLV_NO_GRAD) c->recording = 0;
     return (tlv_scope){ c->depth, s->serial };
 }

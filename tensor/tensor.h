@@ -155,7 +155,8 @@ typedef struct tlv_scope { int32_t depth; uint32_t serial; } tlv_scope;
 
 enum {
     TLV_NO_GRAD = 1,            /* nothing is recorded in this scope */
-    TLV_CHECKPOINT = 2          /* forget inner buffers at the end, replay them in the sweep */
+    TLV_CHECKPOINT = 2,         /* forget inner buffers at the end, replay them in the sweep */
+    TLV_RECORD = 4              /* recorded again, inside TLV_NO_GRAD or the gradient of an op */
 };
 
 /* Opens a scope; allocates nothing.  At most 128 may be open (then TLV_ERR_LIMIT sticks). */
