@@ -33,6 +33,29 @@ typedef enum tlvi_compare {
 typedef void (*tlvi_unary_fn)(size_t n, const void *x, void *y, double a, double b);
 typedef void (*tlvi_binary_fn)(size_t n, const void *a, const void *b, void *y, double p, double q);
 
+/* Activations that kernels of norm.inc apply, and whose gradient follows from their output. */
+typedef enum tlvi_gate { TLVI_GATE_NONE, TLVI_GATE_RELU, TLVI_GATE_RELU6 } tlvi_gate;
+
+/* y = gate((x - mean) scale + shift + residual), rows x n; mean, scale, shift are rows of n; residual
+ * may be NULL. */
+typedef struct tlvi_norm_apply {
+    tlvi_gate gate;
+    size_t rows, n;
+    ptrdiff_t ldx, ldr, ldy;
+    const void *x, *mean, *scale, *shift, *residual;
+    void *y;
+} tlvi_norm_apply;
+
+/* The gradient g of such a y; everything else is what the kernel at hand needs. */
+typedef struct tlvi_norm_grad {
+    tlvi_gate gate;
+    size_t rows, n;
+    ptrdiff_t ldg, ldx, ldy;
+    const void *g, *x, *y;          /* x may be NULL; y is read if there is a gate */
+    const void *mean, *rstd;        /* rows of n */
+    const void *a, *b, *c;          /* rows of n */
+} tlvi_norm_grad;
+
 /* All kernels for one floating type. */
 typedef struct tlvi_kset {
     tlvi_unary_fn unary[TLVI_UN_COUNT];
