@@ -108,6 +108,9 @@ tlv_tensor *tlvi_act_grad(tlv_ctx *c, tlv_act act, const tlv_tensor *g, const tl
 /* The error sticks if act is no activation. */
 int tlvi_act_ok(tlv_ctx *c, const char *op, tlv_act act);
 
+/* The adjoint of tlv_resize from h x w to g's sides (resize.c). */
+tlv_tensor *tlvi_resize_t(tlv_ctx *c, const tlv_tensor *g, int64_t h, int64_t w, tlv_resize_opts o);
+
 /* Broken on purpose in the mutants build only: tests must notice. */
 #ifdef TLVI_MUTANTS
 enum { TLVI_MUT_NONE, TLVI_MUT_SCALE, TLVI_MUT_ZERO, TLVI_MUT_SWAP, TLVI_MUT_SUM_TO, TLVI_MUT_COUNT };

@@ -203,3 +203,30 @@ tlv_tensor *tlv_randn(tlv_ctx *c, tlv_dtype d, tlv_shape s, tlv_rng_key k)
 {
     return filled(c, "randn", d, s, k, d == TLV_F64 ? randn_f64 : randn_f32, RANDN_NS);
 }
+
+/* ---- masks -------------------------------------------------------------------------------------- */
+
+typedef struct mask {
+    tlv_rng_key key;
+    uint64_t low;                   /* draws below are 0 */
+    int64_t n;
+    uint8_t *keep;
+} mask;
+
+static void mask_chunk(void *arg, int64_t chunk, int worker)
+{
+    (void)worker;
+    const mask *m = arg;
+    int64_t end = (chunk + 1) * CHUNK < m->n ? (chunk + 1) * CHUNK : m->n;
+    for (int64_t i = chunk * CHUNK; i < end; i += 4) {
+        uint32_t x[4];
+        block(m->key, (uint64_t)i / 4, HIGH, 0, x);
+        for (int j = 0; j < 4 && i + j < end; j++) m->keep[i + j] = x[j] >= m->low;
+    }
+}
+
+void tlvi_rng_keep(tlv_ctx *c, tlv_rng_key k, double p, int64_t n, uint8_t *keep)
+{
+    mask m = { .key = k, .low = (uint64_t)(p * 0x1p32), .n = n, .keep = keep };
+    tlvi_parallel_for(c, (n + CHUNK - 1) / CHUNK, CHUNK * RAND_NS, mask_chunk, &m);
+}
