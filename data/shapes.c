@@ -1,9 +1,11 @@
 /* shapes.c -- ten classes of drawn shapes, 32x32 RGB: pictures to learn from that need no files.
  *
- * A shape is a signed distance (negative inside, in units of its radius), turned, squeezed and placed at
- * random; a pixel's coverage follows from the distance, which smooths the edges.  Ground and shape take
- * two different colours, the ground fades into a third; specks of other colours and noise make it less easy.
- * Source of the distances: Inigo Quilez, "2D distance functions" (some are bounds, good enough to draw). */
+ * A shape is a signed distance (negative inside, in units of its radius), turned, squeezed and
+ * placed at random; a pixel's coverage follows from the distance, which smooths the edges.  Ground
+ * and shape take two different colours, the ground fades into a third; specks of other colours and
+ * noise make it less easy.
+ * Source of the distances: Inigo Quilez, "2D distance functions" (some are bounds, good enough
+ * to draw). */
 #include <math.h>
 #include <stdio.h>
 
@@ -15,10 +17,12 @@ enum {
     NOISE = 0x5EC5                          /* a kind of draw of its own: rng.c has the others */
 };
 
+static const float TURN = 6.2831853f;       /* all around */
+
 static const char *const NAMES[CLASSES] = { "disc", "ring", "square", "frame", "triangle",
                                             "cross", "bar", "star", "wave", "grid" };
 
-/* ---- distances: p is (u, v), the shape is about 1 large --------------------------------------------------- */
+/* ---- distances at (u, v); a shape reaches about 1 from the origin ------------------------------ */
 
 static float larger(float a, float b) { return a > b ? a : b; }
 static float smaller(float a, float b) { return a < b ? a : b; }
@@ -84,7 +88,7 @@ static float distance(int kind, float u, float v)
     }
 }
 
-/* ---- one picture ------------------------------------------------------------------------------------------- */
+/* ---- one picture -------------------------------------------------------------------------------- */
 
 typedef struct draws { tlv_rng_key key; uint64_t n; } draws;
 
@@ -122,11 +126,13 @@ static picture plan(int kind, tlv_rng_key key)
 {
     draws r = { key, 0 };
     picture p = { .kind = kind };
-    float size = uniform(&r, 6.0f, 12.5f), squeeze = uniform(&r, 0.8f, 1.25f), turn = uniform(&r, 0, 6.2831853f);
+    float size = uniform(&r, 6.0f, 12.5f), squeeze = uniform(&r, 0.8f, 1.25f);
+    float turn = uniform(&r, 0, TURN);
     float room = 0.5f * SIDE - 0.75f * size;
     p.x = 0.5f * SIDE + uniform(&r, -room, room);
     p.y = 0.5f * SIDE + uniform(&r, -room, room);
-    float cs = cosf(turn), sn = sinf(turn), across = size * sqrtf(squeeze), down = size / sqrtf(squeeze);
+    float cs = cosf(turn), sn = sinf(turn);
+    float across = size * sqrtf(squeeze), down = size / sqrtf(squeeze);
     p.pixels = smaller(across, down);
     p.m[0] = cs / across;
     p.m[1] = sn / across;
@@ -135,7 +141,7 @@ static picture plan(int kind, tlv_rng_key key)
 
     two_colors(&r, p.ground, p.color);
     for (int k = 0; k < 3; k++) p.fade[k] = uniform(&r, -60, 60);
-    float angle = uniform(&r, 0, 6.2831853f);
+    float angle = uniform(&r, 0, TURN);
     p.dir[0] = cosf(angle) / SIDE;
     p.dir[1] = sinf(angle) / SIDE;
     p.noise = uniform(&r, 8, 40);
@@ -176,7 +182,7 @@ static void one_pixel(const picture *p, float x, float y, float rgb[3])
     }
 }
 
-/* The sum of two bytes is a triangle, near enough to a bell: 16 bits a value, eight values a block. */
+/* The sum of two bytes is a triangle, near enough to a bell: 16 bits a value, 8 values a block. */
 static void draw(const picture *p, tlv_rng_key key, uint8_t *out)
 {
     uint32_t k[2] = { (uint32_t)key.k, (uint32_t)(key.k >> 32) }, bits[4];
@@ -195,7 +201,7 @@ static void draw(const picture *p, tlv_rng_key key, uint8_t *out)
         }
 }
 
-/* ---- the set ------------------------------------------------------------------------------------------------ */
+/* ---- the set ------------------------------------------------------------------------------------ */
 
 typedef struct draw_job { tlv_dataset *d; tlv_rng_key key; } draw_job;
 
@@ -208,7 +214,7 @@ static void one_image(void *arg, int64_t i, int worker)
     draw(&p, key, j->d->pixels + (size_t)i * SIDE * SIDE * 3);
 }
 
-/* Image i is of class i mod 10 and depends on (seed, split, i) alone: shapes:10 begins shapes:100. */
+/* Image i is of class i mod 10 and depends on (seed, split, i) alone: shapes:10 begins shapes:99. */
 tlv_status tlvi_draw_shapes(tlv_dataset *d, int64_t per_class, const char *split)
 {
     int test = split && strcmp(split, "test") == 0;
@@ -217,11 +223,12 @@ tlv_status tlvi_draw_shapes(tlv_dataset *d, int64_t per_class, const char *split
     d->channels = 3;
     d->classes = CLASSES;
     if (!tlvi_dataset_alloc(d, 1)) return d->c->err;
-    for (int k = 0; k < CLASSES; k++) snprintf(d->class_name[k], TLVI_CLASS_NAME, "%s", NAMES[k]);
+    for (int k = 0; k < CLASSES; k++)
+        snprintf(d->class_name[k], TLVI_CLASS_NAME, "%s", NAMES[k]);
     for (int64_t i = 0; i < d->n; i++) d->label[i] = (int32_t)(i % CLASSES);
     draw_job j = { d, tlv_rng_fold(tlv_rng_stream(d->c, "shapes"), (uint64_t)test) };
     tlvi_parallel_for(d->c, d->n, 20000, one_image, &j);
-    snprintf(d->text, sizeof d->text, "drawn shapes %s, %lld images 32x32 RGB, 10 classes", test ? "test" : "train",
-             (long long)d->n);
+    snprintf(d->text, sizeof d->text, "drawn shapes %s, %lld images 32x32 RGB, 10 classes",
+             test ? "test" : "train", (long long)d->n);
     return d->c->err;
 }
