@@ -38,7 +38,7 @@ static void usage_va(const cli_spec *s, const char *fmt, va_list ap)
 {
     fprintf(stderr, "error: %s: ", s->name);
     vfprintf(stderr, fmt, ap);
-    fprintf(stderr, "\nhint: %s\nhint: %s --help says more\n", s->example, s->name);
+    fprintf(stderr, "\nhint: %s --help says more; for example: %s\n", s->name, s->example);
     exit(CLI_USAGE);
 }
 

@@ -1,5 +1,5 @@
-/* common.h -- what every program shares: options and --help, failures, JSON, run folders, a progress
- * line, Ctrl-C, numbers for people.
+/* common.h -- what every program shares: options and --help, failures, JSON, run folders, progress,
+ * Ctrl-C, numbers for people.
  *
  *     int main(int argc, char **argv)
  *     {
@@ -50,7 +50,7 @@ typedef struct cli_option {
 } cli_option;
 
 /* The common flags, for a program's table. */
-#define CLI_OPT_WEIGHTS(v) { "--weights", CLI_TEXT, &(v), "FILE", "a .safetensors checkpoint", 0, 0 }
+#define CLI_OPT_WEIGHTS(v) { "--weights", CLI_TEXT, &(v), "FILE", "a checkpoint", 0, 0 }
 #define CLI_OPT_ARCH(v)                                                                            \
     { "--arch", CLI_TEXT, &(v), "NAME", "the architecture, if the file does not show it", 0, 0 }
 #define CLI_OPT_VAL(v) { "--val", CLI_TEXT, &(v), "DATA", "what to measure on", 0, 0 }
@@ -63,7 +63,7 @@ typedef struct cli_option {
 #define CLI_OPT_THREADS(v) { "--threads", CLI_INT, &(v), "N", "0: one for each CPU", 0, 4096 }
 #define CLI_OPT_OUT(v)                                                                             \
     { "--out", CLI_TEXT, &(v), "DIR", "the run folder, new or empty (default runs/NAME-NNN)", 0, 0 }
-#define CLI_OPT_JSON(v) { "--json", CLI_TEXT, &(v), "FILE", "the result; - is standard output", 0, 0 }
+#define CLI_OPT_JSON(v) { "--json", CLI_TEXT, &(v), "FILE", "the result; - is stdout", 0, 0 }
 
 typedef struct cli_spec {
     const char *name;               /* "tlv-inspect" */
@@ -123,15 +123,14 @@ void cli_json_int(cli_json *j, const char *key, int64_t value);
 void cli_json_real(cli_json *j, const char *key, double value);         /* not finite: null */
 /* seconds (since `start`), peak_bytes (of the pool), max_rss_bytes (of the process). */
 void cli_json_costs(cli_json *j, const tlv_ctx *c, double start);
-/* Writes {...} to path ("-": standard output; NULL: nowhere) and frees the text.  Returns CLI_OK or,
- * said on standard error, CLI_FAILED. */
+/* Writes {...} to path ("-": standard output; NULL: nowhere) and frees the text.  Returns CLI_OK,
+ * or CLI_FAILED after saying why on standard error. */
 int cli_json_write(cli_json *j, const char *path);
 
 /* ---- files and runs (common_run.c) ----------------------------------------------------------- */
 
-/* Makes the run folder and puts its path into buf: `out`, which must not exist or be empty, or without
- * it the first free of runs/NAME-001, runs/NAME-002 ...  Returns CLI_OK or, said on standard error,
- * CLI_FAILED. */
+/* Makes the run folder and puts its path into buf: `out`, which must not exist or be empty, or
+ * without it the first free of runs/NAME-001, runs/NAME-002 ...  Returns as cli_json_write does. */
 int cli_run_folder(const char *out, const char *name, char *buf, size_t n);
 
 /* One line that is drawn again and again on a terminal, with the time left; elsewhere plain lines,

@@ -57,6 +57,13 @@ int tlvi_names_count(const tlvi_names *f, const char *pattern)
     }
 }
 
+int tlvi_names_classes(const tlvi_names *f, const char *head, int width)
+{
+    int i = tlvi_names_find(f, head);
+    if (i < 0 || f->shape[i].ndim != 2 || f->shape[i].dim[1] != width) return 0;
+    return f->shape[i].dim[0] <= INT32_MAX ? (int)f->shape[i].dim[0] : 0;
+}
+
 /* ---- opening ------------------------------------------------------------------------------------------------ */
 
 static tlv_model *open_arch(tlv_ctx *c, const tlvi_arch *a, tlv_model_opts o)
@@ -168,7 +175,8 @@ static int list_file(tlv_ctx *c, const tlv_file *f, listing *l)
     return 1;
 }
 
-static const tlvi_arch *detect(tlv_ctx *c, const tlvi_names *names, const char *arch, const char *path, int *classes)
+/* The architecture that the names fit, of those called `arch` (NULL: any); NULL if there is none. */
+static const tlvi_arch *fitting(const tlvi_names *names, const char *arch, int *classes)
 {
     for (int f = 0; f < N_FAMILIES; f++)
         for (int i = 0; i < FAMILIES[f].n; i++) {
@@ -178,6 +186,28 @@ static const tlvi_arch *detect(tlv_ctx *c, const tlvi_names *names, const char *
             *classes = k;
             return a;
         }
+    return NULL;
+}
+
+const char *tlv_model_detect(tlv_ctx *c, const char *path, int *classes)
+{
+    tlv_file *f = tlv_file_open(c, path);
+    listing l;
+    const tlvi_arch *a = NULL;
+    int k = 0;
+    if (f && list_file(c, f, &l)) {
+        a = fitting(&l.names, NULL, &k);
+        tlvi_free(c, (void *)l.names.shape, l.bytes);
+    }
+    tlv_file_close(f);
+    if (classes) *classes = k;
+    return a ? a->name : NULL;
+}
+
+static const tlvi_arch *detect(tlv_ctx *c, const tlvi_names *names, const char *arch, const char *path, int *classes)
+{
+    const tlvi_arch *fits = fitting(names, arch, classes);
+    if (fits) return fits;
     const tlvi_arch *asked = arch ? find_arch(c, arch) : NULL;
     if (c->err) return NULL;
     if (asked) return asked;                            // the load will say in detail what does not fit

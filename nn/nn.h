@@ -210,6 +210,10 @@ tlv_status tlv_params_save(tlv_ctx *c, const tlv_params *p, const char *path, co
  * and loads it.  "module." prefixes are removed and reported. */
 tlv_model *tlv_model_load(tlv_ctx *c, const char *path, const char *arch, tlv_model_opts o, tlv_load_report *report);
 
+/* The architecture that names and shapes in a file belong to, and its classes (may be NULL); NULL without an error if
+ * none is known here, NULL with the error if the file cannot be read. */
+const char *tlv_model_detect(tlv_ctx *c, const char *path, int *classes);
+
 #ifdef __cplusplus
 }
 #endif

@@ -15,6 +15,9 @@ int tlvi_names_find(const tlvi_names *f, const char *name);                  /* 
 /* Counts stems that differ in a number: "layer1.%d.conv1.weight" -> blocks 0 .. n-1. */
 int tlvi_names_count(const tlvi_names *f, const char *pattern);
 
+/* The classes of a head [classes, width] in the file, whose numbers are therefore there; 0 if it is no such head. */
+int tlvi_names_classes(const tlvi_names *f, const char *head, int width);
+
 typedef struct tlvi_arch {
     const char *name, *head;                /* head: prefix of the last layer's entries, "fc" */
     int classes;                            /* of the published weights */

@@ -118,17 +118,16 @@ static tlv_tensor *classify(const tlv_run *r, const void *module, const tlv_tens
 
 static int detect(const tlvi_names *f, int depth, int *classes)
 {
-    int size = 0, head = tlvi_names_find(f, "fc.weight");
+    int size = 0;
     while (SIZES[size].depth != depth) size++;
-    if (head < 0 || f->shape[head].ndim != 2 || tlvi_names_find(f, "conv1.weight") < 0) return 0;
+    *classes = tlvi_names_classes(f, "fc.weight", SIZES[size].n == 3 ? 2048 : 512);
+    if (*classes == 0 || tlvi_names_find(f, "conv1.weight") < 0) return 0;
     for (int s = 0; s < STAGES; s++) {
         char pattern[40];
         snprintf(pattern, sizeof pattern, "layer%d.%%d.conv2.weight", s + 1);
         if (tlvi_names_count(f, pattern) != SIZES[size].blocks[s]) return 0;
     }
-    if ((tlvi_names_find(f, "layer1.0.conv3.weight") >= 0) != (SIZES[size].n == 3)) return 0;
-    *classes = (int)f->shape[head].dim[0];
-    return 1;
+    return (tlvi_names_find(f, "layer1.0.conv3.weight") >= 0) == (SIZES[size].n == 3);
 }
 
 #define RECIPE                                                                                     \

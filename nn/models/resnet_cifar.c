@@ -91,14 +91,13 @@ static tlv_tensor *classify(const tlv_run *r, const void *module, const tlv_tens
 
 static int detect(const tlvi_names *f, int depth, int *classes)
 {
-    int head = tlvi_names_find(f, "linear.weight");
-    if (head < 0 || f->shape[head].ndim != 2 || tlvi_names_find(f, "layer4.0.conv1.weight") >= 0) return 0;
+    *classes = tlvi_names_classes(f, "linear.weight", 64);
+    if (*classes == 0 || tlvi_names_find(f, "layer4.0.conv1.weight") >= 0) return 0;
     for (int s = 1; s <= STAGES; s++) {
         char pattern[40];
         snprintf(pattern, sizeof pattern, "layer%d.%%d.conv2.weight", s);
         if (tlvi_names_count(f, pattern) != (depth - 2) / 6) return 0;
     }
-    *classes = (int)f->shape[head].dim[0];
     return 1;
 }
 
