@@ -159,6 +159,10 @@ static tlv_tensor *with_memory(tlv_ctx *c, tlv_dtype d, tlv_shape s)
                   s.ndim, TLV_MAX_DIMS);
         return NULL;
     }
+    if (TLVI_UNLIKELY((unsigned)d >= TLV_DTYPE_COUNT)) {
+        tlvi_fail(c, TLV_ERR_DTYPE, "use one of tlv_dtype", "a tensor of dtype %d", (int)d);
+        return NULL;
+    }
     int64_t n = tlvi_shape_numel(s);
     if (TLVI_UNLIKELY(n < 0 || n > (int64_t)(PTRDIFF_MAX / 16))) {
         tlvi_fail(c, TLV_ERR_SHAPE, "every dim must be >= 0 and the product must fit in memory",
