@@ -261,3 +261,63 @@ TLVI_VJP(LOGSUMEXP)
     tlv_tensor *base = tlv_where(c, none, tlv_scalar(c, t, 0), y);
     d[0] = tlv_mul(c, g, tlv_exp(c, tlv_sub(c, x, base)));
 }
+
+/* ---- prod ---------------------------------------------------------------------------------------------------- */
+
+static tlv_tensor *prod_to(tlv_ctx *c, const tlv_tensor *x, tlv_shape s)
+{
+    return tlvi_record1(c, TLV_OP_PROD, fold(c, "prod", TLVI_FOLD_PROD, x, s), x, NULL, 0);
+}
+
+tlv_tensor *tlv_prod(tlv_ctx *c, const tlv_tensor *x, tlv_axes axes, int flags)
+{
+    tlv_shape keep, drop;
+    if (reduced(c, "prod", x, axes, &keep, &drop) < 0) return NULL;
+    return finished(c, prod_to(c, x, keep), drop, flags);
+}
+TLVI_EXEC(PROD) { return prod_to(c, tlvi_in(n, 0), tlv_shape_of(tlvi_out(n, 0))); }
+
+/* x [m, n], g [m, 1] -> [m, n]: g times the product of all others in the row.  A tree of pairwise products
+ * is built upwards; on the way down each child takes its parent's value times its sibling's product.  No
+ * division: zeros need no care, to any order. */
+static tlv_tensor *others(tlv_ctx *c, const tlv_tensor *x, const tlv_tensor *g)
+{
+    enum { LEVELS = 64 };
+    const tlv_tensor *left[LEVELS], *right[LEVELS], *p = x;
+    int64_t width[LEVELS];
+    int top = 0;
+    while (p && tlv_dim(p, 1) > 1) {
+        width[top] = tlv_dim(p, 1);
+        if (width[top] % 2) p = tlv_pad(c, p, 1, 0, 1, 1.0);
+        int64_t n = width[top] + width[top] % 2;
+        left[top] = tlv_slice(c, p, 1, 0, n, 2);
+        right[top] = tlv_slice(c, p, 1, 1, n, 2);
+        p = tlv_mul(c, left[top], right[top]);
+        top++;
+    }
+    const tlv_tensor *e = g;
+    for (int l = top - 1; l >= 0 && e; l--) {
+        const tlv_tensor *pair[2] = { tlv_mul(c, e, right[l]), tlv_mul(c, e, left[l]) };
+        e = tlv_reshape(c, tlv_stack(c, 2, pair, 2), TLV_SHAPE(tlv_dim(e, 0), 2 * tlv_dim(e, 1)));
+        if (width[l] % 2) e = tlv_slice(c, e, 1, 0, width[l], 1);
+    }
+    return tlvi_pass(e);
+}
+
+TLVI_VJP(PROD)
+{
+    const tlv_tensor *x = tlvi_in(n, 0), *y = tlvi_out(n, 0);
+    if (tlvi_numel(x) == 0) return;
+    tlv_axes order = { .n = x->ndim }, back = order;        // kept dims first
+    int at = 0;
+    int64_t rows = tlvi_numel(y);
+    for (int summed = 0; summed < 2; summed++)
+        for (int i = 0; i < x->ndim; i++)
+            if ((y->shape[i] != x->shape[i]) == summed) order.axis[at++] = i;
+    for (int i = 0; i < x->ndim; i++) back.axis[order.axis[i]] = i;
+    tlv_tensor *p = tlv_permute(c, x, order);
+    tlv_tensor *flat = tlv_reshape(c, p, TLV_SHAPE(rows, tlvi_numel(x) / rows));
+    tlv_tensor *gp = tlv_reshape(c, tlv_permute(c, g, order), TLV_SHAPE(rows, 1));
+    tlv_tensor *e = tlv_reshape(c, others(c, flat, gp), tlv_shape_of(p));
+    d[0] = tlv_permute(c, e, back);
+}

@@ -122,6 +122,18 @@ OVER_AXES(logsumexp, tlv_logsumexp(c, in[0], axes_of(k), k->opt[0] != 0),
           y = 0; for (int64_t i = 0; i < n; i++) y += exp(m[i]);
           y = log(y);)
 
+OVER_AXES(prod, tlv_prod(c, in[0], axes_of(k), k->opt[0] != 0),
+          y = 1; for (int64_t i = 0; i < n; i++) y *= m[i];)
+
+int case_PROD(int i, op_case *k);
+int case_PROD(int i, op_case *k)
+{
+    if (!over_axes(i, k, prod_call, prod_ref)) return 0;
+    k->in[0].lo = case_numel(k->in[0].shape) > 30 ? 0.8 : -1.5;     // many factors stay near 1
+    k->in[0].hi = 1.3;
+    return 1;
+}
+
 int case_MAX(int i, op_case *k);
 int case_MAX(int i, op_case *k)
 {

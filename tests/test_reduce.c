@@ -212,6 +212,7 @@ static void test_of_nothing(void)
     tlv_ctx *c = support_open();
     tlv_tensor *x = tlv_zeros(c, TLV_F32, TLV_SHAPE(2, 0)), *one = tlv_full(c, TLV_F32, TLV_SHAPE(1), 3);
     EXPECT_VALUES(c, tlv_sum(c, x, TLV_AXES(1), 0), 0, 0, 0);
+    EXPECT_VALUES(c, tlv_prod(c, x, TLV_AXES(1), 0), 0, 1, 1);
     EXPECT_VALUES(c, tlv_mean(c, x, TLV_AXES(1), 0), 0, NAN, NAN);
     EXPECT_VALUES(c, tlv_var(c, one, TLV_AXES(0), 1, 0), 0, NAN);
     EXPECT_VALUES(c, tlv_var(c, one, TLV_AXES(0), 0, 0), 0, 0);
@@ -234,6 +235,31 @@ static void test_std_of_equals(void)
         tlv_tensor *y = tlv_std(c, x, TLV_AXES(1), 1, 0);
         EXPECT_VALUES(c, y, 1e-7, 0, 1);
         EXPECT_VALUES(c, slope(c, y, x, k & 2 ? TLV_CREATE_GRAPH : 0), 1e-6, 0, 0, 0, -0.5, 0, 0.5);
+    }
+    EXPECT_OK(c);
+    tlv_ctx_close(c);
+}
+
+/* ---- products with zeros ------------------------------------------------------------------------------------ */
+
+static void test_prod_with_zeros(void)
+{
+    tlv_ctx *c = support_open();
+    for (int k = 0; k < 2; k++) {
+        tlv_dtype d = k ? TLV_F64 : TLV_F32;
+        const double v[] = { 2, 0, 3, 4, 5, 0, 0, 2, 3, 1, 0, 0, 0, 1, 1, 1, 2, 3, 4, 5 };
+        tlv_tensor *x = support_tensor(c, d, TLV_SHAPE(4, 5), v, TLV_WANT_GRAD, SUPPORT_ROW_MAJOR);
+        tlv_tensor *y = tlv_prod(c, x, TLV_AXES(1), 0);
+        EXPECT_VALUES(c, y, 0, 0, 0, 0, 120);
+        tlv_tensor *g = slope(c, y, x, TLV_CREATE_GRAPH);
+        EXPECT_VALUES(c, g, 1e-5, 0, 120, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 120, 60, 40, 30, 24);
+        // of dy/dx[1][0] alone: the second zero's derivative is the product of what is left
+        const double one[20] = { [5] = 1 };
+        tlv_tensor *w = support_tensor(c, d, TLV_SHAPE(4, 5), one, 0, SUPPORT_ROW_MAJOR);
+        tlv_tensor *pick = tlv_mul(c, g, w);
+        EXPECT_VALUES(c, slope(c, pick, x, 0), 1e-5, 0, 0, 0, 0, 0, 0, 6, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
+        tlv_tensor *h = slope(c, pick, x, TLV_CREATE_GRAPH);
+        EXPECT_VALUES(c, slope(c, h, x, 0), 1e-5, 0, 0, 0, 0, 0, 0, 11, 3, 2, 6, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
     }
     EXPECT_OK(c);
     tlv_ctx_close(c);
@@ -262,4 +288,4 @@ static void test_refused(void)
 }
 
 TEST_MAIN(T(test_large), T(test_same_bits_with_threads), T(test_memory_order), T(test_extremes), T(test_logsumexp),
-          T(test_of_nothing), T(test_std_of_equals), T(test_refused))
+          T(test_of_nothing), T(test_std_of_equals), T(test_prod_with_zeros), T(test_refused))
