@@ -86,8 +86,8 @@ enum { CHEAP_SLOTS = 8 };                           // tlvi_record replays no no
 /* Runs node k again and hands its output's buffer to slot s. */
 static void replay_into(tlv_ctx *c, const tlvi_node *k, tlvi_slot *s)
 {
-    uint8_t lent[CHEAP_SLOTS];
-    tlvi_buf *hidden[CHEAP_SLOTS];
+    uint8_t lent[CHEAP_SLOTS] = { 0 };
+    tlvi_buf *hidden[CHEAP_SLOTS] = { 0 };
     tlvi_replay made = { .op = k->op }, *outer = c->replay;
     tlv_scope scope = tlv_scope_begin_with(c, TLV_NO_GRAD);
     tlvi_lend(k, lent, hidden, 0);
