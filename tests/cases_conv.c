@@ -268,7 +268,7 @@ int case_CONV2D_ACT(int i, op_case *k)
 {
     static const fused list[] = {
         { 11, TLV_ACT_RELU, 7 }, { 1, TLV_ACT_SIGMOID, 7 }, { 0, TLV_ACT_TANH, 3 }, { 17, TLV_ACT_RELU6, 5 },
-        { 7, TLV_ACT_RELU6, 3 }, { 5, TLV_ACT_RELU, 6 }, { 12, TLV_ACT_RELU, 1 }, { 10, TLV_ACT_TANH, 4 },
+        { 7, TLV_ACT_RELU6, 3 }, { 5, TLV_ACT_RELU, 6 }, { 2, TLV_ACT_RELU, 1 }, { 10, TLV_ACT_TANH, 4 },
         { 13, TLV_ACT_SIGMOID, 2 }, { 18, TLV_ACT_TANH, 0 }, { 19, TLV_ACT_RELU, 7 },
     };
     return i < (int)(sizeof list / sizeof list[0]) && begin_fused(&list[i], k);
