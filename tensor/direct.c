@@ -11,7 +11,8 @@ enum {
     GROUP_K = 384,                      /* terms in one accumulator; then it is added to y */
     STRIP_BYTES = 128 << 10,            /* a part of the L2 cache */
     ROW_TILES = 16,                     /* tiles in a row of a block at most */
-    DW_PIXELS = 512                     /* the same for the gradient of the weights: pixels a block */
+    DW_PIXELS = 512,                    /* gradient of the weights: pixels a block at most */
+    DW_STRIP_BYTES = 512 << 10          /* where a block holds several images */
 };
 
 static inline int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -25,7 +26,8 @@ typedef struct plan {
     int64_t dy0, dy1, dx0, dx1;             // extent of the taps
     int in_place;
     int64_t bh, bw, n_bh, n_bw;             // a block's output rows and columns; blocks an image
-    int64_t pitch, row;                     // elements from pixel to pixel and row to row of A
+    int64_t bn;                             // images a block: more than one only where bh x bw is all of it
+    int64_t pitch, row, image;              // elements from pixel to pixel, row to row and image to image of A
     char *strip;                            // one a worker, strip_bytes each
     int64_t strip_bytes;
     // forward
@@ -74,6 +76,7 @@ static void plan_blocks(plan *p, int64_t pixels)
     p->bh = ceil_div(v->oh, ceil_div(v->oh, p->bh));
     p->n_bh = ceil_div(v->oh, p->bh);
     p->n_bw = ceil_div(v->ow, p->bw);
+    p->bn = 1;
 }
 
 /* in place: no tap leaves the image; a distance of pixels that maps a tile's rows into one set of the L1
@@ -101,12 +104,14 @@ static void plan_pitch(plan *p, int by_rows)
     if (p->in_place) {
         p->pitch = v->xw;
         p->row = v->xh;
+        p->image = v->xb;
         return;
     }
     p->pitch = v->ic;
     if (by_rows && v->ic > 0 && v->sw * v->ic * p->es % 2048 == 0) p->pitch += 64 / p->es;
     p->row = strip_cols(p, p->bw) * p->pitch;
-    p->strip_bytes = max64(64, strip_rows(p, p->bh) * p->row * p->es + 63) / 64 * 64;
+    p->image = strip_rows(p, p->bh) * p->row;
+    p->strip_bytes = max64(64, p->bn * p->image * p->es + 63) / 64 * 64;
 }
 
 /* ---- strips --------------------------------------------------------------------------------------- */
@@ -130,16 +135,18 @@ static void fill_row(const plan *p, int64_t b, int64_t y, int64_t x, int64_t n, 
     for (int64_t i = lo; i < hi; i++, dst += px, from += v->xw * p->es) memcpy(dst, from, (size_t)len);
 }
 
-/* Where A begins for the block of rows oy.. and columns ox..: the image itself, or a strip filled now. */
-static const char *block_input(const plan *p, int worker, int64_t b, int64_t oy, int64_t rows, int64_t ox,
-                               int64_t cols)
+/* Where A begins for the block of rows oy.. and columns ox.. of n images: the image itself, or a strip
+ * filled now. */
+static const char *block_input(const plan *p, int worker, int64_t b, int64_t n, int64_t oy, int64_t rows,
+                               int64_t ox, int64_t cols)
 {
     const tlvi_conv *v = &p->v;
     int64_t y = oy * v->sh + p->dy0, x = ox * v->sw + p->dx0;
     if (p->in_place) return v->x + (b * v->xb + y * v->xh + x * v->xw) * p->es;
     char *strip = p->strip + worker * p->strip_bytes;
-    for (int64_t i = 0; i < strip_rows(p, rows); i++)
-        fill_row(p, b, y + i, x, strip_cols(p, cols), strip + i * p->row * p->es);
+    for (int64_t q = 0; q < n; q++)
+        for (int64_t i = 0; i < strip_rows(p, rows); i++)
+            fill_row(p, b + q, y + i, x, strip_cols(p, cols), strip + (q * p->image + i * p->row) * p->es);
     return strip;
 }
 
@@ -245,7 +252,7 @@ static void run_chunk(void *arg, int64_t i, int worker)
     int64_t bx = rest % p->n_bw, by = rest / p->n_bw % p->n_bh, b = rest / p->n_bw / p->n_bh;
     int64_t oy = by * p->bh, rows = min64(p->bh, p->v.oh - oy);
     int64_t ox = bx * p->bw, cols = min64(p->bw, p->v.ow - ox);
-    const char *a = block_input(p, worker, b, oy, rows, ox, cols);
+    const char *a = block_input(p, worker, b, 1, oy, rows, ox, cols);
     int64_t lo = task * p->panels_a_task, hi = min64(lo + p->panels_a_task, p->n_panel);
     for (int64_t q = lo; q < hi; q++) run_panel(p, q, a, b, oy, rows, ox, cols);
 }
@@ -350,16 +357,10 @@ static void dw_rows(const plan *p, const char *a, int64_t row, int64_t n, int64_
     }
 }
 
-static void dw_block(const plan *p, const char *a, const char *g, int64_t rows, int64_t cols,
+static void dw_block(const plan *p, const char *a, const char *g, int64_t n_seg, const int64_t *seg,
                      int64_t panel, char *part, int add)
 {
     const tlvi_conv *v = &p->v;
-    int64_t seg[3 * DW_PIXELS];
-    for (int64_t i = 0; i < rows; i++) {
-        seg[3 * i] = i * v->sh * p->row;
-        seg[3 * i + 1] = i * v->yh;
-        seg[3 * i + 2] = cols;
-    }
     int64_t begin = 0, at = 0;
     for (int64_t t = 0; t < v->n_tap; t++) {
         int64_t here = (v->tap[t].dy - p->dy0) * p->row + (v->tap[t].dx - p->dx0) * p->pitch;
@@ -367,7 +368,8 @@ static void dw_block(const plan *p, const char *a, const char *g, int64_t rows, 
         int64_t next = t + 1 == v->n_tap ? -1
                        : (v->tap[t + 1].dy - p->dy0) * p->row + (v->tap[t + 1].dx - p->dx0) * p->pitch;
         if (next == here + v->ic) continue;
-        dw_rows(p, a + at * p->es, begin * v->ic, (t + 1 - begin) * v->ic, rows, seg, g, panel, part, add);
+        dw_rows(p, a + at * p->es, begin * v->ic, (t + 1 - begin) * v->ic, n_seg, seg, g, panel, part,
+                add);
         begin = t + 1;
     }
 }
@@ -381,13 +383,18 @@ static void dw_chunk(void *arg, int64_t i, int worker)
     int64_t p0 = task * p->panels_a_task, p1 = min64(p0 + p->panels_a_task, p->n_panel);
     char *part = p->part + q * p->part_size * p->es;
     for (int64_t u = lo; u < hi; u++) {
-        int64_t bx = u % p->n_bw, by = u / p->n_bw % p->n_bh, b = u / p->n_bw / p->n_bh;
-        int64_t oy = by * p->bh, rows = min64(p->bh, v->oh - oy);
-        int64_t ox = bx * p->bw, cols = min64(p->bw, v->ow - ox);
-        const char *a = block_input(p, worker, b, oy, rows, ox, cols);
+        int64_t bx = u % p->n_bw, by = u / p->n_bw % p->n_bh, b = u / p->n_bw / p->n_bh * p->bn;
+        int64_t images = min64(p->bn, v->batch - b), oy = by * p->bh, rows = min64(p->bh, v->oh - oy);
+        int64_t ox = bx * p->bw, cols = min64(p->bw, v->ow - ox), seg[3 * DW_PIXELS];
+        for (int64_t k = 0; k < images * rows; k++) {
+            seg[3 * k] = k / rows * p->image + k % rows * v->sh * p->row;
+            seg[3 * k + 1] = k / rows * v->yb + k % rows * v->yh;
+            seg[3 * k + 2] = cols;
+        }
+        const char *a = block_input(p, worker, b, images, oy, rows, ox, cols);
         const char *g = v->y + (b * v->yb + oy * v->yh + ox * v->yw) * p->es;
         for (int64_t panel = p0; panel < p1; panel++)
-            dw_block(p, a, g, rows, cols, panel, part, u > lo);
+            dw_block(p, a, g, images * rows, seg, panel, part, u > lo);
     }
 }
 
@@ -419,12 +426,15 @@ tlv_status tlvi_conv_dw_run(tlv_ctx *c, const tlvi_conv *v, char *dw)
     plan p;
     plan_input(&p, c, v, 0);
     plan_blocks(&p, DW_PIXELS);
+    if (p.n_bh * p.n_bw == 1)
+        p.bn = max64(1, min64(p.v.batch, min64(DW_PIXELS / (p.bh * p.bw), DW_STRIP_BYTES / max64(1,
+                     strip_rows(&p, p.bh) * strip_cols(&p, p.bw) * v->ic * p.es))));
     plan_pitch(&p, 0);
     p.dw = dw;
     p.rows = v->n_tap * v->ic;
     p.ldp = ceil_div(v->oc, 16) * 16;
     p.part_size = p.rows * p.ldp;
-    p.n_unit = p.v.batch * p.n_bh * p.n_bw;
+    p.n_unit = ceil_div(p.v.batch, p.bn) * p.n_bh * p.n_bw;
     p.n_part = tlvi_count_parts(p.n_unit, p.part_size * p.es, pixels * p.rows * v->oc);
     p.n_panel = ceil_div(v->oc, p.k->nr);
     int64_t want = ceil_div(threads > 1 ? 2 * threads : 1, p.n_part);
