@@ -261,7 +261,8 @@ tlv_tensor *tlv_conv2d(tlv_ctx *c, const tlv_tensor *x, const tlv_tensor *w, con
 
 /* What may follow a convolution in one pass:  act(conv(x, w) * scale[o] + shift[o] + residual).
  * scale, shift [O] (an eval or frozen batch norm, or scale NULL and shift a bias), residual of y's shape;
- * each may be NULL. */
+ * each may be NULL.  Where gradients are wanted, an activation that is not none, relu, relu6, sigmoid or tanh
+ * runs as an op of its own: its gradient needs what came before it. */
 typedef struct tlv_conv2d_fuse {
     const tlv_tensor *scale, *shift, *residual;
     tlv_act act;
@@ -284,7 +285,8 @@ typedef struct tlv_pool2d_opts {
     int ceil_mode;                  /* PyTorch's: a window must begin inside the input or its left padding */
     int exclude_pad;                /* average: divide by the elements inside (count_include_pad=False) */
 } tlv_pool2d_opts;
-/* The first maximum in row-major order of the window takes the gradient; NaN wins. */
+/* The first maximum in row-major order of the window takes the gradient; NaN wins.  Padding is smaller than
+ * the (dilated) window; a window without a pixel of x gives -inf and no gradient, and an average of 0. */
 tlv_tensor *tlv_max_pool2d(tlv_ctx *c, const tlv_tensor *x, tlv_pool2d_opts o);
 tlv_tensor *tlv_avg_pool2d(tlv_ctx *c, const tlv_tensor *x, tlv_pool2d_opts o);
 /* Windows from floor(i H / oh) to ceil((i+1) H / oh). */

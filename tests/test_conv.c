@@ -1,0 +1,270 @@
+/* test_conv.c -- convolutions large enough for several blocks, panels, groups of terms and parts of sums; inputs
+ * that are slices; activations; errors.  Small shapes and derivatives: cases_conv.c. */
+#include <math.h>
+#include <stdlib.h>
+
+#include "tests/support.h"
+#include "autograd/autograd.h"
+#include "tensor/internal.h"
+
+typedef struct shape {
+    const char *text;
+    int b, c, h, w, o, k, stride, pad, dil, groups;
+} shape;
+
+static const shape SHAPES[] = {
+    { "several blocks and panels", 2, 20, 37, 33, 70, 3, 1, 1, 1, 1 },
+    { "stride 2, a rest", 3, 17, 24, 31, 33, 3, 2, 1, 1, 1 },
+    { "a wide row", 1, 3, 2, 700, 18, 3, 1, 1, 1, 1 },
+    { "more terms than one accumulator takes", 2, 150, 5, 6, 9, 3, 1, 1, 1, 1 },
+    { "1x1 over many images", 9, 40, 7, 7, 35, 1, 1, 0, 1, 1 },
+    { "pixels a power of two apart", 1, 1024, 4, 5, 16, 1, 1, 0, 1, 1 },
+    { "the same with stride", 1, 512, 6, 5, 16, 1, 2, 0, 1, 1 },
+    { "the same in a strip", 1, 512, 5, 4, 5, 3, 1, 1, 1, 1 },
+    { "small images, large sums", 40, 16, 8, 8, 16, 3, 1, 1, 1, 1 },
+    { "groups", 3, 24, 15, 14, 36, 3, 1, 1, 2, 3 },
+    { "depthwise", 4, 50, 21, 34, 50, 5, 1, 2, 1, 50 },
+    { "depthwise, stride 2", 4, 33, 21, 34, 33, 3, 2, 1, 1, 33 },
+};
+enum { SHAPE_COUNT = sizeof SHAPES / sizeof SHAPES[0] };
+
+static int out_size(const shape *s, int n) { return (n + 2 * s->pad - s->dil * (s->k - 1) - 1) / s->stride + 1; }
+
+static tlv_conv2d_opts opts_of(const shape *s)
+{
+    return (tlv_conv2d_opts){ .stride = s->stride, .pad = { s->pad, s->pad, s->pad, s->pad }, .dilation = s->dil,
+                              .groups = s->groups };
+}
+
+/* Values of one shape and what the definition makes of them; all row-major doubles that are exact in f32. */
+typedef struct values {
+    int64_t nx, nw, ny;
+    double *x, *w, *g, *y, *dx, *dw;
+} values;
+
+static double *fresh(int64_t n, uint64_t seed)
+{
+    double *v = calloc((size_t)n + 1, sizeof *v);
+    if (v && seed) support_uniform(v, n, seed, -1, 1);
+    for (int64_t i = 0; v && seed && i < n; i++) v[i] = round(v[i] * 1024) / 1024;
+    return v;
+}
+
+static void define(const shape *s, values *v)
+{
+    int oh = out_size(s, s->h), ow = out_size(s, s->w), cg = s->c / s->groups, og = s->o / s->groups;
+    v->nx = (int64_t)s->b * s->c * s->h * s->w;
+    v->nw = (int64_t)s->o * cg * s->k * s->k;
+    v->ny = (int64_t)s->b * s->o * oh * ow;
+    v->x = fresh(v->nx, 1), v->w = fresh(v->nw, 2), v->g = fresh(v->ny, 3);
+    v->y = fresh(v->ny, 0), v->dx = fresh(v->nx, 0), v->dw = fresh(v->nw, 0);
+    for (int64_t at = 0; at < v->ny * cg; at++) {
+        int64_t y = at / cg, c = at % cg, j = y % ow, i = y / ow % oh, o = y / ow / oh % s->o;
+        int64_t b = y / ow / oh / s->o, plane = b * s->c + o / og * cg + c;
+        for (int k = 0; k < s->k; k++)
+            for (int l = 0; l < s->k; l++) {
+                int64_t row = i * s->stride + k * s->dil - s->pad, col = j * s->stride + l * s->dil - s->pad;
+                if (row < 0 || row >= s->h || col < 0 || col >= s->w) continue;
+                int64_t x = (plane * s->h + row) * s->w + col, w = ((o * cg + c) * s->k + k) * s->k + l;
+                v->y[y] += v->x[x] * v->w[w];
+                v->dx[x] += v->g[y] * v->w[w];
+                v->dw[w] += v->g[y] * v->x[x];
+            }
+    }
+}
+
+static void forget(values *v)
+{
+    double *all[] = { v->x, v->w, v->g, v->y, v->dx, v->dw };
+    for (int i = 0; i < 6; i++) free(all[i]);
+}
+
+static void check_close(tlv_ctx *c, const char *text, const char *what, const tlv_tensor *t, const double *want,
+                        int64_t n, double tol)
+{
+    double *got = fresh(n, 0), worst = 0, largest = 0;
+    if (support_read(c, t, got, n))
+        for (int64_t i = 0; i < n; i++) {
+            if (!(fabs(got[i] - want[i]) <= worst)) worst = fabs(got[i] - want[i]);
+            if (fabs(want[i]) > largest) largest = fabs(want[i]);
+        }
+    EXPECT(largest > 0 && worst <= tol * largest, "%s: %s differs by %g of %g", text, what, worst, largest);
+    free(got);
+}
+
+static void check_shape(tlv_ctx *c, const shape *s, tlv_dtype d, double tol)
+{
+    values v;
+    define(s, &v);
+    tlv_scope scope = tlv_scope_begin(c);
+    int oh = out_size(s, s->h), ow = out_size(s, s->w);
+    tlv_tensor *x = support_tensor(c, d, tlv_shape4(s->b, s->c, s->h, s->w), v.x, 0, SUPPORT_CHANNELS_LAST);
+    tlv_tensor *w = support_tensor(c, d, tlv_shape4(s->o, s->c / s->groups, s->k, s->k), v.w, 0,
+                                   SUPPORT_ROW_MAJOR);
+    tlv_tensor *g = support_tensor(c, d, tlv_shape4(s->b, s->o, oh, ow), v.g, 0, SUPPORT_CHANNELS_LAST);
+    check_close(c, s->text, "y", tlv_conv2d(c, x, w, NULL, opts_of(s)), v.y, v.ny, tol);
+    check_close(c, s->text, "dx", tlv_conv2d_dx(c, g, w, s->h, s->w, opts_of(s)), v.dx, v.nx, tol);
+    check_close(c, s->text, "dw", tlv_conv2d_dw(c, g, x, s->k, s->k, opts_of(s)), v.dw, v.nw, tol);
+    EXPECT_OK(c);
+    tlv_scope_end(c, scope);
+    forget(&v);
+}
+
+static void test_large_shapes(void)
+{
+    tlv_ctx *c = support_open();
+    REQUIRE(c, "no context");
+    for (int i = 0; i < SHAPE_COUNT; i++) {
+        check_shape(c, &SHAPES[i], TLV_F32, 2e-6);
+        check_shape(c, &SHAPES[i], TLV_F64, 1e-14);
+    }
+    tlv_ctx_close(c);
+}
+
+/* The bytes of y, dx and dw, one behind the other. */
+static float *run_with(const shape *s, const values *v, int threads)
+{
+    tlv_ctx *c = tlv_ctx_open(&(tlv_ctx_opts){ .threads = threads });
+    float *out = calloc((size_t)(v->ny + v->nx + v->nw), sizeof *out);
+    if (c && out) {
+        tlv_tensor *x = support_tensor(c, TLV_F32, tlv_shape4(s->b, s->c, s->h, s->w), v->x, 0,
+                                       SUPPORT_CHANNELS_LAST);
+        tlv_tensor *w = support_tensor(c, TLV_F32, tlv_shape4(s->o, s->c / s->groups, s->k, s->k), v->w, 0,
+                                       SUPPORT_ROW_MAJOR);
+        tlv_tensor *y = tlv_conv2d(c, x, w, NULL, opts_of(s));
+        tlv_read(c, y, out, v->ny);
+        tlv_read(c, tlv_conv2d_dx(c, y, w, s->h, s->w, opts_of(s)), out + v->ny, v->nx);
+        tlv_read(c, tlv_conv2d_dw(c, y, x, s->k, s->k, opts_of(s)), out + v->ny + v->nx, v->nw);
+        EXPECT_OK(c);
+    }
+    tlv_ctx_close(c);
+    return out;
+}
+
+static void test_threads_change_no_bit(void)
+{
+    for (int i = 0; i < SHAPE_COUNT; i++) {
+        values v;
+        define(&SHAPES[i], &v);
+        float *one = run_with(&SHAPES[i], &v, 1), *three = run_with(&SHAPES[i], &v, 3);
+        size_t bytes = (size_t)(v.ny + v.nx + v.nw) * sizeof *one;
+        EXPECT(one && three && memcmp(one, three, bytes) == 0, "%s", SHAPES[i].text);
+        free(one);
+        free(three);
+        forget(&v);
+    }
+}
+
+/* A few channels of a wider image, as they lie: pixels further apart than channels. */
+static void test_slices_of_channels(void)
+{
+    tlv_ctx *c = support_open();
+    REQUIRE(c, "no context");
+    enum { B = 2, ALL = 40, C = 24, FROM = 9, H = 6, W = 7, O = 10 };
+    double *v = fresh(B * ALL * H * W, 5), *k = fresh(O * C * 9, 6);
+    tlv_tensor *wide = support_tensor(c, TLV_F64, tlv_shape4(B, ALL, H, W), v, 0, SUPPORT_CHANNELS_LAST);
+    tlv_tensor *x = tlvi_new_view(c, wide);
+    REQUIRE(x, "no view");
+    x->shape[1] = C;
+    x->offset += FROM;
+    double *part = fresh(B * C * H * W, 0);
+    EXPECT(support_read(c, x, part, B * C * H * W), "cannot read the slice");
+    tlv_tensor *dense = support_tensor(c, TLV_F64, tlv_shape4(B, C, H, W), part, 0, SUPPORT_CHANNELS_LAST);
+    for (int size = 1; size <= 3; size += 2) {
+        tlv_tensor *w = support_tensor(c, TLV_F64, tlv_shape4(O, C, size, size), k, 0, SUPPORT_ROW_MAJOR);
+        tlv_conv2d_opts o = { .pad = { size / 2, size / 2, size / 2, size / 2 } };
+        tlv_tensor *y = tlv_conv2d(c, dense, w, NULL, o), *y2 = tlv_conv2d(c, x, w, NULL, o);
+        tlv_tensor *d = tlv_conv2d_dw(c, y, dense, size, size, o), *d2 = tlv_conv2d_dw(c, y, x, size, size, o);
+        double a[O * C * 9];
+        EXPECT(support_read(c, y, a, B * O * H * W), "y");
+        check_close(c, "a slice", "y", y2, a, B * O * H * W, 0);
+        EXPECT(support_read(c, d, a, O * C * size * size), "dw");
+        check_close(c, "a slice", "dw", d2, a, O * C * size * size, 1e-14);
+    }
+    EXPECT_OK(c);
+    free(v), free(k), free(part);
+    tlv_ctx_close(c);
+}
+
+/* Every activation in the epilogue is the op of its name; scale, shift and residual come before it. */
+static void test_activations_in_the_epilogue(void)
+{
+    tlv_ctx *c = support_open();
+    REQUIRE(c, "no context");
+    enum { N = 2 * 19 * 5 * 6 };
+    double *v = fresh(N, 7), *k = fresh(19 * 3 * 9, 8), want[N];
+    tlv_tensor *x = support_tensor(c, TLV_F64, tlv_shape4(2, 3, 5, 6), v, 0, SUPPORT_CHANNELS_LAST);
+    tlv_tensor *w = support_tensor(c, TLV_F64, tlv_shape4(19, 3, 3, 3), k, 0, SUPPORT_ROW_MAJOR);
+    tlv_tensor *scale = support_tensor(c, TLV_F64, tlv_shape1(19), v + 30, 0, SUPPORT_ROW_MAJOR);
+    tlv_tensor *shift = support_tensor(c, TLV_F64, tlv_shape1(19), v + 60, 0, SUPPORT_ROW_MAJOR);
+    tlv_tensor *res = support_tensor(c, TLV_F64, tlv_shape4(2, 19, 5, 6), v, 0, SUPPORT_ROW_MAJOR);
+    tlv_conv2d_opts o = { .pad = { 1, 1, 1, 1 } };
+    tlv_tensor *z = tlv_mul(c, tlv_conv2d(c, x, w, NULL, o), tlv_reshape(c, scale, tlv_shape3(19, 1, 1)));
+    z = tlv_add(c, tlv_add(c, z, tlv_reshape(c, shift, tlv_shape3(19, 1, 1))), res);
+    for (int act = TLV_ACT_NONE; act <= TLV_ACT_HARD_SIGMOID; act++) {
+        tlv_conv2d_fuse f = { scale, shift, res, (tlv_act)act };
+        tlv_tensor *y = tlv_conv2d_fused(c, x, w, o, f);
+        EXPECT(support_read(c, tlv_activate(c, z, (tlv_act)act), want, N), "activation %d", act);
+        check_close(c, "fused", "y", y, want, N, 1e-14);
+    }
+    EXPECT_OK(c);
+    free(v), free(k);
+    tlv_ctx_close(c);
+}
+
+/* A convolution whose activation is a function of its output keeps y, and not what came before it. */
+static void test_the_fused_node_is_one(void)
+{
+    tlv_ctx *c = support_open();
+    REQUIRE(c, "no context");
+    tlv_tensor *x = tlv_leaf(c, tlv_full(c, TLV_F32, tlv_shape4(1, 2, 4, 4), 0.5));
+    tlv_tensor *w = tlv_leaf(c, tlv_full(c, TLV_F32, tlv_shape4(3, 2, 3, 3), 0.25));
+    tlv_conv2d_opts o = { 0 };
+    tlv_conv2d_fused(c, x, w, o, (tlv_conv2d_fuse){ .act = TLV_ACT_RELU });
+    EXPECT_INT(tlv_mem_get(c).tape_nodes, 1);
+    tlv_conv2d_fused(c, x, w, o, (tlv_conv2d_fuse){ .act = TLV_ACT_SILU });
+    EXPECT_INT(tlv_mem_get(c).tape_nodes, 3);
+    EXPECT_OK(c);
+    tlv_ctx_close(c);
+}
+
+static void test_errors(void)
+{
+    tlv_ctx *c = support_open();
+    REQUIRE(c, "no context");
+    tlv_tensor *x = tlv_zeros(c, TLV_F32, tlv_shape4(1, 4, 5, 6)), *w = tlv_zeros(c, TLV_F32, tlv_shape4(6, 2, 3, 3));
+    tlv_tensor *row = tlv_zeros(c, TLV_F32, tlv_shape1(5)), *x64 = tlv_zeros(c, TLV_F64, tlv_shape4(1, 4, 5, 6));
+    tlv_tensor *i = tlv_zeros(c, TLV_I32, tlv_shape4(1, 4, 5, 6)), *g = tlv_zeros(c, TLV_F32, tlv_shape4(1, 6, 3, 4));
+    tlv_conv2d_opts two = { .groups = 2 }, none = { 0 }, minus = { .stride = -1 }, pad = { .pad = { 0, -1 } };
+    tlv_conv2d_opts far = { .groups = 2, .dilation = 3 };
+    EXPECT(!tlv_conv2d(c, x, w, NULL, none), "one group");
+    EXPECT_ERROR(c, TLV_ERR_SHAPE, "x is [1,4,5,6], w is [6,2,3,3], groups 1");
+    EXPECT(!tlv_conv2d(c, row, w, NULL, none), "a row");
+    EXPECT_ERROR(c, TLV_ERR_SHAPE, "x is [5]");
+    EXPECT(!tlv_conv2d(c, x, w, row, two), "a short bias");
+    EXPECT_ERROR(c, TLV_ERR_SHAPE, "bias is [5], it must be [6]");
+    EXPECT(!tlv_conv2d(c, x, w, NULL, far), "no pixel left");
+    EXPECT_ERROR(c, TLV_ERR_SHAPE, "no output pixel is left");
+    EXPECT(!tlv_conv2d(c, x, w, NULL, minus), "a negative stride");
+    EXPECT_ERROR(c, TLV_ERR_ARG, "stride -1");
+    EXPECT(!tlv_conv2d(c, x, w, NULL, pad), "a negative pad");
+    EXPECT_ERROR(c, TLV_ERR_ARG, "pad 0,-1,0,0");
+    EXPECT(!tlv_conv2d(c, x64, w, NULL, two), "mixed dtypes");
+    EXPECT_ERROR(c, TLV_ERR_DTYPE, "f64[1,4,5,6] and f32[6,2,3,3]");
+    EXPECT(!tlv_conv2d(c, i, i, NULL, two), "integers");
+    EXPECT_ERROR(c, TLV_ERR_DTYPE, "i32");
+    EXPECT(!tlv_conv2d_dx(c, g, w, 5, 5, two), "another width");
+    EXPECT_ERROR(c, TLV_ERR_SHAPE, "g is [1,6,3,4], it must be [1,6,3,3]");
+    EXPECT(!tlv_conv2d_dw(c, g, x, 2, 3, two), "another kernel");
+    EXPECT_ERROR(c, TLV_ERR_SHAPE, "g is [1,6,3,4], it must be [1,6,4,4]");
+    EXPECT(!tlv_conv2d_fused(c, x, w, two, (tlv_conv2d_fuse){ .residual = x }), "a residual of another shape");
+    EXPECT_ERROR(c, TLV_ERR_SHAPE, "residual is [1,4,5,6], it must be [1,6,3,4]");
+    EXPECT(!tlv_conv2d_fused(c, x, w, two, (tlv_conv2d_fuse){ .act = (tlv_act)99 }), "no such activation");
+    EXPECT_ERROR(c, TLV_ERR_ARG, "activation 99");
+    EXPECT(tlv_conv2d_dx(c, g, w, 5, 6, two) != NULL && tlv_conv2d_dw(c, g, x, 3, 3, two) != NULL, "the right sizes");
+    EXPECT_OK(c);
+    tlv_ctx_close(c);
+}
+
+TEST_MAIN(T(test_large_shapes), T(test_threads_change_no_bit), T(test_slices_of_channels),
+          T(test_activations_in_the_epilogue), T(test_the_fused_node_is_one), T(test_errors))
