@@ -123,25 +123,24 @@ static int mutates(const tlv_ctx *c, const tlvi_node *n, int kind)
     return c->mutant.kind == kind && c->mutant.op == n->op && c->mutant.recording == tlvi_recording(c);
 }
 
-/* Breaks the gradients of one op in one way: a test that does not notice is no test.  The dropped sum
- * is broken in tlvi_sum_to_like. */
+/* Breaks one gradient of one op in one way: a test that does not notice is no test.  The dropped sum is
+ * broken in tlvi_sum_to_like. */
 static void mutate(tlv_ctx *c, const tlvi_node *n, tlv_tensor **d)
 {
+    int i = c->mutant.input;
     c->mutant.in_vjp = 0;
-    for (int i = 0; i < n->n_in; i++) {
-        if (!d[i]) continue;
-        if (mutates(c, n, TLVI_MUT_SCALE)) d[i] = tlv_affine(c, d[i], 1.01, 0);
-        else if (mutates(c, n, TLVI_MUT_ZERO)) d[i] = NULL;
-        else continue;
-        c->mutant.fired = 1;
-    }
-    if (mutates(c, n, TLVI_MUT_SWAP) && n->n_in > 1 && d[0] && d[1] && d[0] != d[1]
-        && tlvi_same_shape(d[0], d[1])) {
-        tlv_tensor *t = d[0];
-        d[0] = d[1];
-        d[1] = t;
-        c->mutant.fired = 1;
-    }
+    for (int k = 0; k < n->n_in && k < 32 && c->mutant.op == n->op; k++)
+        if (d[k]) c->mutant.delivered[tlvi_recording(c) != 0] |= 1u << k;
+    if (i >= n->n_in || !d[i]) return;
+    if (mutates(c, n, TLVI_MUT_SCALE)) d[i] = tlv_affine(c, d[i], 1.01, 0);
+    else if (mutates(c, n, TLVI_MUT_ZERO)) d[i] = NULL;
+    else if (mutates(c, n, TLVI_MUT_SWAP) && i + 1 < n->n_in && d[i + 1] && d[i] != d[i + 1]
+             && tlvi_same_shape(d[i], d[i + 1])) {
+        tlv_tensor *t = d[i];
+        d[i] = d[i + 1];
+        d[i + 1] = t;
+    } else return;
+    c->mutant.fired = 1;
 }
 #else
 #define mutate(c, n, d) ((void)0)

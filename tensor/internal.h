@@ -157,7 +157,10 @@ struct tlv_ctx {
     int n_child;
     void *packs;                    /* cache of packed weights, its owner's type */
 #ifdef TLVI_MUTANTS
-    struct { int kind, op, recording, fired, in_vjp; } mutant;      /* autograd/grad.c, mutate */
+    struct {                        /* autograd/grad.c, mutate */
+        int kind, op, input, recording, fired, in_vjp;
+        uint32_t delivered[2];      /* inputs of op that got a gradient, by path */
+    } mutant;
 #endif
     tlv_ctx_opts opts;
     char msg[512], hint[256];
