@@ -2,7 +2,7 @@
  *
  * Each gradient is written twice: as one kernel, and as recorded ops.  Those that can read the output do,
  * so that the input need not be kept. */
-#include "autograd/internal.h"
+#include "autograd/op.h"
 
 /* ---- gradients in recorded ops --------------------------------------------------------------------------- */
 

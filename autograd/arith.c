@@ -1,5 +1,5 @@
 /* arith.c -- add, sub, mul, div, neg, affine; and how element-wise kernels meet strided tensors. */
-#include "autograd/internal.h"
+#include "autograd/op.h"
 
 /* ---- applying kernels ------------------------------------------------------------------------------ */
 

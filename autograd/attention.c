@@ -2,7 +2,7 @@
  * arithmetic is tensor/attn.c. */
 #include <math.h>
 
-#include "autograd/internal.h"
+#include "autograd/op.h"
 #include "tensor/attn.h"
 
 typedef struct attention_attr { double scale; int causal; } attention_attr;

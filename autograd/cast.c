@@ -1,6 +1,6 @@
 /* cast.c -- conversions between dtypes.  Kernels convert to and from f32 and f64; any other pair goes
  * through f64, which holds every value of every dtype but large i64. */
-#include "autograd/internal.h"
+#include "autograd/op.h"
 
 typedef void (*cast_fn)(size_t n, const void *x, void *y);
 

@@ -1,5 +1,5 @@
 /* compare.c -- comparisons to bytes, and choices: where, maximum, minimum. */
-#include "autograd/internal.h"
+#include "autograd/op.h"
 
 /* ---- comparisons ------------------------------------------------------------------------------------------- */
 

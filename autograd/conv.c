@@ -2,7 +2,7 @@
  * Here are the fronts and the gradients; tensor/direct.c and tensor/depthwise.c do the work. */
 #include <math.h>
 
-#include "autograd/internal.h"
+#include "autograd/op.h"
 #include "tensor/direct.h"
 
 /* ---- geometry ---------------------------------------------------------------------------------------- */

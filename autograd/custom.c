@@ -1,5 +1,5 @@
 /* custom.c -- a user's op on the tape: forward and gradient are callbacks, the gradient in ops. */
-#include "autograd/internal.h"
+#include "autograd/op.h"
 
 enum { MAX_CUSTOM_INPUTS = 16 };
 

@@ -1,7 +1,7 @@
 /* dropout.c -- dropout (Srivastava et al. 2014, JMLR 15:1929) and drop path (Huang et al. 2016,
  * arXiv:1603.09382).  What is dropped follows from key and place, so the gradient and a replay draw the
  * same mask again and nothing is kept. */
-#include "autograd/internal.h"
+#include "autograd/op.h"
 #include "tensor/rng.h"
 
 typedef struct dropout_attr {

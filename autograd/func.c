@@ -1,5 +1,5 @@
 /* func.c -- element-wise functions of one variable. */
-#include "autograd/internal.h"
+#include "autograd/op.h"
 
 tlv_tensor *tlv_exp(tlv_ctx *c, const tlv_tensor *x)
 {

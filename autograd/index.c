@@ -1,6 +1,6 @@
 /* index.c -- reading and writing at index tensors: gather and scatter_add are each other's adjoints, so
  * are take_along and put_along.  Sums run in index order: the same bits at any thread count. */
-#include "autograd/internal.h"
+#include "autograd/op.h"
 
 enum { CHUNK_BYTES = 1 << 15, COLUMNS = 512 };
 

@@ -1,5 +1,5 @@
 /* linear.c -- the linear layer: one product with bias and activation on its way out. */
-#include "autograd/internal.h"
+#include "autograd/op.h"
 #include "tensor/gemm.h"
 
 static int linear_fits(tlv_ctx *c, const tlv_tensor *x, const tlv_tensor *w, const tlv_tensor *bias)

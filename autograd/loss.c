@@ -5,7 +5,7 @@
  * channels-last memory has already. */
 #include <math.h>
 
-#include "autograd/internal.h"
+#include "autograd/op.h"
 
 /* ---- cross-entropy: the front -------------------------------------------------------------------------- */
 

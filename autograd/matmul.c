@@ -1,5 +1,5 @@
 /* matmul.c -- matrix products, batched and broadcast.  The arithmetic is tensor/gemm.c. */
-#include "autograd/internal.h"
+#include "autograd/op.h"
 #include "tensor/gemm.h"
 
 /* ---- matmul ------------------------------------------------------------------------------------------- */

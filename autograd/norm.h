@@ -2,7 +2,7 @@
 #ifndef TLVI_AUTOGRAD_NORM_H
 #define TLVI_AUTOGRAD_NORM_H
 
-#include "autograd/internal.h"
+#include "autograd/op.h"
 #include "tensor/colnorm.h"
 
 /* Optional inputs of a normalisation: each NULL or [size of x's axis 1]. */

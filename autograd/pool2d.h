@@ -2,7 +2,7 @@
 #ifndef TLVI_POOL2D_H
 #define TLVI_POOL2D_H
 
-#include "autograd/internal.h"
+#include "autograd/op.h"
 
 /* The adjoint of tlv_avg_pool2d and of tlv_adaptive_avg_pool2d for an image h x w:
  * g [B,C,OH,OW] -> [B,C,h,w]. */

@@ -1,5 +1,5 @@
 /* record.c -- putting a node on the tape: which buffers it keeps follows from ops.def. */
-#include "autograd/internal.h"
+#include "autograd/op.h"
 
 /* Bits of a reads mask: inputs 0..15 (15 speaks for all further ones), outputs, saved values. */
 enum { OUT_BIT = 16, AUX_BIT = 20, NAMED = 8 };

@@ -3,7 +3,7 @@
  * memory order alone (tensor/fold.c). */
 #include <math.h>
 
-#include "autograd/internal.h"
+#include "autograd/op.h"
 #include "tensor/fold.h"
 
 /* ---- sum_to -------------------------------------------------------------------------------------------- */

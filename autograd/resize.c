@@ -5,7 +5,7 @@
  * gradient.  Rules are those of PyTorch's interpolate; bicubic is Keys 1981 (IEEE ASSP 29:1153). */
 #include <math.h>
 
-#include "autograd/internal.h"
+#include "autograd/op.h"
 
 typedef struct resize_attr {
     tlv_resize_opts o;

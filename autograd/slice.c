@@ -1,6 +1,6 @@
 /* slice.c -- cutting and joining: slice and place are each other's adjoints, cat's is slice.  All of
  * them only move values, so they take any dtype. */
-#include "autograd/internal.h"
+#include "autograd/op.h"
 
 enum { FEW = 16 };                      /* inputs of cat that fit on the stack */
 

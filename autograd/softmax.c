@@ -1,5 +1,5 @@
 /* softmax.c -- softmax and log-softmax over any axis, in x's own memory order. */
-#include "autograd/internal.h"
+#include "autograd/op.h"
 
 enum { ELEMENTS = 8192, COLUMNS = 64 };     /* about what one chunk takes */
 

@@ -2,7 +2,7 @@
 #ifndef TLVI_SWEEP_H
 #define TLVI_SWEEP_H
 
-#include "autograd/internal.h"
+#include "autograd/op.h"
 
 /* Gives the node's slots their data for a vjp: husks come back to life where the node holds the
  * buffer.  In debug builds, if hide is set, everything else goes dark, so that a read that ops.def does not declare is an

@@ -1,5 +1,5 @@
 /* table.c -- the table of ops, made from ops.def. */
-#include "autograd/internal.h"
+#include "autograd/op.h"
 
 #define DECLARE_SMOOTH(id)                                                                         \
     void tlvi_vjp_##id(tlv_ctx *c, const tlvi_node *n, const tlv_tensor *g, tlv_tensor **d);       \

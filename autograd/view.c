@@ -1,5 +1,5 @@
 /* view.c -- other shapes and orders of the same values. */
-#include "autograd/internal.h"
+#include "autograd/op.h"
 
 /* ---- reshape --------------------------------------------------------------------------------------------- */
 

@@ -1,5 +1,5 @@
 /* batch.c -- bytes to network input: augmentation, resize, normalisation, in channels-last memory. */
-#include "data/internal.h"
+#include "data/reader.h"
 
 typedef struct batch_job {
     const tlv_dataset *d;

@@ -1,7 +1,7 @@
 /* cifar.c -- CIFAR-10's binary files (Krizhevsky 2009): a label byte and 3072 planar RGB bytes an image. */
 #include <stdio.h>
 
-#include "data/internal.h"
+#include "data/reader.h"
 
 enum { SIDE = 32, PLANE = SIDE * SIDE, RECORD = 1 + 3 * PLANE, BATCHES = 5 };
 

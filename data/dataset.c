@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "data/internal.h"
+#include "data/reader.h"
 
 /* ---- files ---------------------------------------------------------------------------------------------- */
 

@@ -2,7 +2,7 @@
  * dims, data. */
 #include <stdio.h>
 
-#include "data/internal.h"
+#include "data/reader.h"
 
 typedef struct idx { uint8_t *file; size_t size; const uint8_t *data; int ndim; int64_t dim[4]; } idx;
 

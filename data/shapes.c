@@ -9,7 +9,7 @@
 #include <math.h>
 #include <stdio.h>
 
-#include "data/internal.h"
+#include "data/reader.h"
 #include "tensor/rng.h"
 
 enum {

@@ -2,7 +2,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#include "nn/internal.h"
+#include "nn/set.h"
 #include "tensor/mapfile.h"
 #include "tensor/safetensors.h"
 

@@ -1,7 +1,7 @@
 /* params.c -- named sets of tensors: a shared schema and the values. */
 #include <math.h>
 
-#include "nn/internal.h"
+#include "nn/set.h"
 
 /* ---- schemas -------------------------------------------------------------------------------------------- */
 

@@ -2,7 +2,7 @@
 #ifndef TLVI_RUN_H
 #define TLVI_RUN_H
 
-#include "nn/internal.h"
+#include "nn/set.h"
 
 /* Remembers one batch norm's statistics (f32 or f64 [C]) until tlv_run_apply_stats.  s may be NULL. */
 void tlvi_stats_add(tlv_stats *s, const tlv_bn_layer *m, const tlv_tensor *mean, const tlv_tensor *var);

@@ -2,7 +2,7 @@
 #ifndef TLVI_SEGMENTS_H
 #define TLVI_SEGMENTS_H
 
-#include "nn/internal.h"
+#include "nn/set.h"
 #include "optim/optim.h"
 
 /* Calls fn for pieces of the slots with use[slot] != 0: offset from, n numbers of slot. */

@@ -150,12 +150,12 @@ static char *stat_row(const attn *a, const head *w, int64_t i)
 }
 
 /* Packs what every block of the head needs. */
-static void head_begin(const attn *a, const head *w, int with_kp, int with_vt)
+static void head_begin(const attn *a, const head *w, int with_v, int with_kp, int with_vt)
 {
     const tlvi_attn_job *j = a->j;
     const void *k = array_at(a, &j->k, w->b, w->h, 0), *v = array_at(a, &j->v, w->b, w->h, 0);
     pack(a, j->d, j->tk, k, 1, j->k.t, w->r.kt);
-    if (w->r.v) pack(a, j->tk, j->dv, v, j->v.t, 1, w->r.v);
+    if (with_v) pack(a, j->tk, j->dv, v, j->v.t, 1, w->r.v);
     if (with_vt) pack(a, j->dv, j->tk, v, 1, j->v.t, w->r.vt);
     if (with_kp) pack(a, j->tk, j->d, k, j->k.t, 1, w->r.kp);
     if (j->mask) a->k->from_u8((size_t)j->tk, j->mask + w->b * j->tk, w->r.mask);
@@ -194,7 +194,7 @@ static void forward_head(void *arg, int64_t task, int worker)
     const attn *a = arg;
     const tlvi_attn_job *j = a->j;
     head w = { task / j->h, task % j->h, room_of(a, worker, 0) };
-    head_begin(a, &w, 0, 0);
+    head_begin(a, &w, 1, 0, 0);
     for (int64_t i = 0; i < j->tq; i += a->rows) {
         int64_t rows = min64(a->rows, j->tq - i), n = visible(j, i + rows - 1);
         probabilities(a, &w, i, rows, n, 0);
@@ -231,7 +231,7 @@ static void backward_head(void *arg, int64_t task, int worker)
     const tlvi_attn_job *j = a->j;
     head w = { task / j->h, task % j->h, room_of(a, worker, 1) };
     int with_ds = a->dq.ptr || a->dk.ptr;
-    head_begin(a, &w, a->dq.ptr != NULL, with_ds);
+    head_begin(a, &w, 0, a->dq.ptr != NULL, with_ds);
     clear(a, &w, &a->dk, j->tk, j->d);
     clear(a, &w, &a->dv, j->tk, j->dv);
     for (int64_t i = 0; i < j->tq; i += a->rows) {

@@ -5,7 +5,7 @@
 #ifndef TLVI_ATTN_H
 #define TLVI_ATTN_H
 
-#include "tensor/internal.h"
+#include "tensor/core.h"
 
 /* [B,H,T,n] with the last dim contiguous; strides count elements.  ptr NULL: not there, not wanted. */
 typedef struct tlvi_attn_array { void *ptr; int64_t b, h, t; } tlvi_attn_array;

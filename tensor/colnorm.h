@@ -6,7 +6,7 @@
 #ifndef TLVI_COLNORM_H
 #define TLVI_COLNORM_H
 
-#include "tensor/internal.h"
+#include "tensor/core.h"
 
 typedef struct tlvi_cols {
     int64_t outer, rows, n;             /* outer arrays of rows x n */

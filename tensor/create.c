@@ -2,7 +2,7 @@
 #include <math.h>
 #include <stdio.h>
 
-#include "tensor/internal.h"
+#include "tensor/core.h"
 
 tlv_tensor *tlv_empty(tlv_ctx *c, tlv_dtype d, tlv_shape s)
 {

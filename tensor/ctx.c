@@ -2,7 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "tensor/internal.h"
+#include "tensor/core.h"
 
 const char *tlv_version(void) { return "0.1.0"; }
 int tlv_threads(const tlv_ctx *c) { return c->n_threads; }

@@ -7,7 +7,7 @@
 #ifndef TLVI_DIRECT_H
 #define TLVI_DIRECT_H
 
-#include "tensor/internal.h"
+#include "tensor/core.h"
 
 typedef struct tlvi_tap { int64_t dy, dx, w; } tlvi_tap;    /* w: the tap's place in w, elements */
 

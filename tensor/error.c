@@ -1,7 +1,7 @@
 /* error.c -- sticky errors: the first failure stays in the context, as a code, a sentence, a hint. */
 #include <stdio.h>
 
-#include "tensor/internal.h"
+#include "tensor/core.h"
 
 static const struct { const char *name, *hint; } CODES[TLV_STATUS_COUNT] = {
     [TLV_OK] = { "TLV_OK", "" },

@@ -2,7 +2,7 @@
 #ifndef TLVI_FOLD_H
 #define TLVI_FOLD_H
 
-#include "tensor/internal.h"
+#include "tensor/core.h"
 
 typedef enum tlvi_fold_kind { TLVI_FOLD_SUM, TLVI_FOLD_PROD, TLVI_FOLD_MAX, TLVI_FOLD_MIN } tlvi_fold_kind;
 

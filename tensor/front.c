@@ -1,5 +1,5 @@
 /* front.c -- the checks in front of every op, each with its sentence. */
-#include "tensor/internal.h"
+#include "tensor/core.h"
 
 static int ready_one(tlv_ctx *c, const char *op, int i, const tlv_tensor *t, int shape_only)
 {

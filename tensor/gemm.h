@@ -6,7 +6,7 @@
 #ifndef TLVI_GEMM_H
 #define TLVI_GEMM_H
 
-#include "tensor/internal.h"
+#include "tensor/core.h"
 
 /* Writes rows row0 .. row0+rows-1, columns k0 .. k0+kc-1 of A: dst[p*ld + r], p < kc, r < rows <= ld.
  * Called from several threads at once; a convolution gathers its pixels here. */

@@ -1,5 +1,5 @@
 /* header.c -- tensor headers and buffer records: slabs, reference counts, lists of scopes. */
-#include "tensor/internal.h"
+#include "tensor/core.h"
 
 enum { SLAB_BYTES = 32 << 10 };
 

@@ -2,7 +2,7 @@
  *
  * A map sees its dense output as one flat run.  An operand with the same memory order is read in
  * place; any other is gathered, a block of it at a time, so that kernels meet contiguous memory only. */
-#include "tensor/internal.h"
+#include "tensor/core.h"
 
 enum { BLOCK = 512, CHUNK = 16384, MAX_IN = 4 };
 

@@ -2,7 +2,7 @@
 #ifndef TLVI_MAPFILE_H
 #define TLVI_MAPFILE_H
 
-#include "tensor/internal.h"
+#include "tensor/core.h"
 
 /* ---- reading --------------------------------------------------------------------------------- */
 

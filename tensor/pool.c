@@ -11,7 +11,7 @@
  * several times. */
 #include <stdatomic.h>
 
-#include "tensor/internal.h"
+#include "tensor/core.h"
 
 #if defined(__SANITIZE_ADDRESS__)
 #define POOL_ASAN 1

@@ -7,7 +7,7 @@
  * the high word only, is its f64 cut to 24 bits, and costs a quarter of a block. */
 #include <math.h>
 
-#include "tensor/internal.h"
+#include "tensor/core.h"
 #include "tensor/rng.h"
 
 enum { HIGH, LOW, NORMAL, BELOW, STREAM, FOLD };        /* what for; numbers are pinned */

@@ -2,7 +2,7 @@
 #ifndef TLVI_SAFETENSORS_H
 #define TLVI_SAFETENSORS_H
 
-#include "tensor/internal.h"
+#include "tensor/core.h"
 
 /* The same checks as tlv_file_open for bytes in memory, which must outlive the file; path is for
  * error sentences. */

@@ -3,7 +3,7 @@
  * A scope that ends without handing out history cuts the tape back to where it began.  One that hands
  * out a tensor with history leaves its nodes on the tape; they hold the buffers they need, so the
  * scope's headers stay behind as husks: shape and place in the graph, no data. */
-#include "tensor/internal.h"
+#include "tensor/core.h"
 
 tlv_scope tlv_scope_begin_with(tlv_ctx *c, int flags)
 {

@@ -1,7 +1,7 @@
 /* shape.c -- shapes, strides and memory orders: arithmetic only. */
 #include <stdio.h>
 
-#include "tensor/internal.h"
+#include "tensor/core.h"
 
 static const struct { const char *name; size_t size; } DTYPES[TLV_DTYPE_COUNT] = {
     [TLV_F32] = { "f32", 4 }, [TLV_F64] = { "f64", 8 }, [TLV_I32] = { "i32", 4 }, [TLV_U8] = { "u8", 1 },

@@ -1,6 +1,6 @@
 /* tape.c -- storage of the tape: nodes in blocks, slots and attributes in an arena, both cut like a
  * stack.  Addresses are stable while a node lives.  What nodes mean is autograd's business. */
-#include "tensor/internal.h"
+#include "tensor/core.h"
 
 enum { ARENA_BYTES = 64 << 10 };
 

@@ -6,7 +6,7 @@
  * own. */
 #include <stdatomic.h>
 
-#include "tensor/internal.h"
+#include "tensor/core.h"
 
 typedef struct failure {
     int64_t task;                   /* lowest so far, -1: none */

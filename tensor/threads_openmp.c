@@ -2,7 +2,7 @@
 #include <omp.h>
 #include <sched.h>
 
-#include "tensor/internal.h"
+#include "tensor/core.h"
 
 enum { SMALL_NS = 20000 };          /* less work stays on the calling thread */
 

@@ -14,7 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "tensor/internal.h"
+#include "tensor/core.h"
 
 enum {
     SPIN_NS = 30000,                /* then a waiting thread sleeps */

@@ -1,5 +1,5 @@
 /* threads_serial.c -- the back end without threads: one loop, nothing else. */
-#include "tensor/internal.h"
+#include "tensor/core.h"
 
 void tlvi_parallel_for(tlv_ctx *c, int64_t n, int64_t cost, tlvi_chunk_fn fn, void *arg)
 {

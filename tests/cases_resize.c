@@ -2,7 +2,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "autograd/internal.h"
+#include "autograd/op.h"
 #include "tests/opcase.h"
 
 enum { MAX_SIDE = 24 };

@@ -1,8 +1,8 @@
-/* mutants.c -- breaks the gradient of every op in every way of autograd/internal.h, on the fast and on the
+/* mutants.c -- breaks the gradient of every op in every way of autograd/op.h, on the fast and on the
  * graph path, and wants the generic checks to notice.  `make mutants` builds the library with the means to. */
 #include "tests/opcheck.h"
 
-#include "autograd/internal.h"
+#include "autograd/op.h"
 
 #ifdef TLVI_MUTANTS
 

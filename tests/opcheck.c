@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "autograd/internal.h"
+#include "autograd/op.h"
 
 /* ---- the list of ops, from ops.def ------------------------------------------------------------------ */
 

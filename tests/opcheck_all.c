@@ -3,7 +3,7 @@
 #include <stdio.h>
 
 #include "tests/opcheck.h"
-#include "tensor/internal.h"
+#include "tensor/core.h"
 
 /* Central differences with Richardson's step: error h^4, and 2^-14 is exact in every sum x + h v. */
 static const double STEP = 1.0 / 16384;

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "tensor/internal.h"
+#include "tensor/core.h"
 
 tlv_ctx *support_open(void) { return tlv_ctx_open(&(tlv_ctx_opts){ .threads = 1, .seed = 7 }); }
 

@@ -1,7 +1,7 @@
 /* test_checkpoint.c -- TLV_CHECKPOINT: the same bits for less memory. */
 #include "tests/support.h"
 #include "autograd/autograd.h"
-#include "tensor/internal.h"
+#include "tensor/core.h"
 
 #define OPEN(c)                                                                                    \
     tlv_ctx *c = support_open();                                                                   \

@@ -5,7 +5,7 @@
 
 #include "tests/support.h"
 #include "autograd/autograd.h"
-#include "tensor/internal.h"
+#include "tensor/core.h"
 
 typedef struct shape {
     const char *text;

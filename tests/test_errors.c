@@ -6,7 +6,7 @@
 #include "tests/support.h"
 #include "data/data.h"
 #include "nn/nn.h"
-#include "tensor/internal.h"
+#include "tensor/core.h"
 
 #define OPEN(c)                                                                                    \
     tlv_ctx *c = support_open();                                                                   \

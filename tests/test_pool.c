@@ -1,7 +1,7 @@
 /* test_pool.c -- the pool: blocks, fit, coalescing, limit, statistics, faults, children, hook. */
 #include <string.h>
 
-#include "tensor/internal.h"
+#include "tensor/core.h"
 #include "tests/test.h"
 
 enum { MIB = 1 << 20 };

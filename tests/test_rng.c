@@ -1,7 +1,7 @@
 /* test_rng.c -- Philox: known answers, keys, distributions, tensors. */
 #include <math.h>
 
-#include "tensor/internal.h"
+#include "tensor/core.h"
 #include "tensor/rng.h"
 #include "tests/test.h"
 

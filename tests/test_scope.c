@@ -1,7 +1,7 @@
 /* test_scope.c -- scopes, husks, what lives how long, and memory to the byte. */
 #include "tests/support.h"
 #include "autograd/autograd.h"
-#include "tensor/internal.h"
+#include "tensor/core.h"
 
 static tlv_tensor *ones(tlv_ctx *c, int64_t n, int flags)
 {

@@ -3,7 +3,7 @@
 #include <stdio.h>
 
 #include "tests/opcheck.h"
-#include "tensor/internal.h"
+#include "tensor/core.h"
 
 /* Both gradient paths and second order, in f32. */
 static const struct { int level, flags; const char *what; } HOW[] = {

@@ -4,7 +4,7 @@
 #include "tests/support.h"
 #include "nn/nn.h"
 #include "optim/optim.h"
-#include "tensor/internal.h"
+#include "tensor/core.h"
 
 enum { IN = 5, HIDDEN = 7, OUT = 3, ROWS = 6, INNER = 2, NUMBERS = IN * HIDDEN + HIDDEN + HIDDEN * OUT + OUT };
 

@@ -1,7 +1,7 @@
 /* test_tasks.c -- tlv_parallel_tasks: random streams, errors, memory, any number of threads. */
 #include <stdatomic.h>
 
-#include "tensor/internal.h"
+#include "tensor/core.h"
 #include "tests/test.h"
 
 enum { TASKS = 40 };

@@ -4,7 +4,7 @@
 #include <stdatomic.h>
 #include <time.h>
 
-#include "tensor/internal.h"
+#include "tensor/core.h"
 #include "tests/test.h"
 
 enum { MOST = 100000 };

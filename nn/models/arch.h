@@ -2,7 +2,7 @@
 #ifndef TLVI_ARCH_H
 #define TLVI_ARCH_H
 
-#include "nn/internal.h"
+#include "nn/set.h"
 
 /* What is known of a checkpoint before it is read: names and shapes. */
 typedef struct tlvi_names {

@@ -1,10 +1,10 @@
-/* internal.h of nn -- what parameter sets are made of. */
-#ifndef TLVI_NN_INTERNAL_H
-#define TLVI_NN_INTERNAL_H
+/* set.h -- what parameter sets are made of. */
+#ifndef TLVI_SET_H
+#define TLVI_SET_H
 
 #include <stdatomic.h>
 
-#include "autograd/internal.h"
+#include "autograd/op.h"
 #include "nn/nn.h"
 
 typedef struct tlvi_entry {

@@ -1,9 +1,9 @@
-/* internal.h of data -- what the readers fill in. */
-#ifndef TLVI_DATA_INTERNAL_H
-#define TLVI_DATA_INTERNAL_H
+/* reader.h -- what the readers fill in. */
+#ifndef TLVI_READER_H
+#define TLVI_READER_H
 
 #include "data/data.h"
-#include "tensor/internal.h"
+#include "tensor/core.h"
 
 enum { TLVI_CLASS_NAME = 32 };
 

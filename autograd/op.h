@@ -1,10 +1,10 @@
-/* internal.h of autograd -- what an op's file needs: recording, the view of a node that a gradient
+/* op.h -- what an op's file needs: recording, the view of a node that a gradient
  * sees, small helpers.  docs/adding-an-op.md walks through one op. */
-#ifndef TLVI_AUTOGRAD_INTERNAL_H
-#define TLVI_AUTOGRAD_INTERNAL_H
+#ifndef TLVI_OP_H
+#define TLVI_OP_H
 
 #include "autograd/autograd.h"
-#include "tensor/internal.h"
+#include "tensor/core.h"
 
 /* The gradient of op ID: fills d[i] for every input i that wants(n, i); NULL left there means exactly
  * zero.  g is the gradient of the first output, n->g1 of the second; with two outputs either may be

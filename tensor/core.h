@@ -1,10 +1,10 @@
-/* internal.h -- what the folders of the library share and users do not see.
+/* core.h -- what the folders of the library share and users do not see.
  *
  * Reading order: buffers and tensors, scopes, the tape's storage, the context, then the helpers that
  * every op uses.  The life of a buffer: a header holds one reference, a node of the tape one for each
  * buffer that its gradient reads; the pool takes it back when both are gone. */
-#ifndef TLVI_INTERNAL_H
-#define TLVI_INTERNAL_H
+#ifndef TLVI_CORE_H
+#define TLVI_CORE_H
 
 #include <stdarg.h>
 #include <string.h>
