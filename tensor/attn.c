@@ -291,7 +291,7 @@ static void add_scores(const attn *a, const head *w, int64_t i, int64_t rows, in
 static void bias_head(const attn *a, const head *w, int64_t from, int64_t to, char *out)
 {
     const tlvi_attn_job *j = a->j;
-    head_begin(a, w, 0, 1);
+    head_begin(a, w, 0, 0, 1);
     for (int64_t i = from; i < to; i += a->rows) {
         int64_t rows = min64(a->rows, to - i), n = visible(j, i + rows - 1);
         probabilities(a, w, i, rows, n, 1);
