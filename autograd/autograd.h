@@ -299,7 +299,8 @@ tlv_tensor *tlv_global_avg_pool(tlv_ctx *c, const tlv_tensor *x);               
 /* Over the batch's own statistics (biased variance):  x [B,C,..], gamma, beta [C] or NULL.
  *   y = act(gamma (x - mean) / sqrt(var + eps) + beta + residual)
  * mean, var: if not NULL they receive [C] tensors without history (var unbiased, as running
- * statistics take it).  residual of x's shape or NULL. */
+ * statistics take it; 0 where a channel has fewer than two values).  residual of x's shape or NULL.
+ * Memory: C innermost (channels-last).  ReLU and ReLU6 ride in the same pass; their gradient needs y. */
 tlv_tensor *tlv_batch_norm(tlv_ctx *c, const tlv_tensor *x, const tlv_tensor *gamma, const tlv_tensor *beta, double eps,
                            const tlv_tensor *residual, tlv_act act, tlv_tensor **mean, tlv_tensor **var);
 /* Over given statistics mean, var [C] (no gradient in them): frozen (gamma, beta may want gradients) and eval. */
@@ -319,7 +320,9 @@ typedef struct tlv_attention_opts {
     const tlv_tensor *key_mask;     /* u8 [B,TK], 0 hides a key; or NULL */
 } tlv_attention_opts;
 /* softmax(scale q k^T + bias) v, never holding a TQ x TK matrix for more than a block of rows.
- *   q [B,H,TQ,D]  k [B,H,TK,D]  v [B,H,TK,DV]  ->  [B,H,TQ,DV].  A row with no visible key is zeros. */
+ *   q [B,H,TQ,D]  k [B,H,TK,D]  v [B,H,TK,DV]  ->  [B,H,TQ,DV].  A row with no visible key, one
+ * whose scores are all -inf among them, is zeros and has no gradient.  With TLV_CREATE_GRAPH its gradient
+ * does hold TQ x TK matrices. */
 tlv_tensor *tlv_attention(tlv_ctx *c, const tlv_tensor *q, const tlv_tensor *k, const tlv_tensor *v, tlv_attention_opts o);
 /* qkv [B,T,3,H,D] -> [B,T,H*D]: the packed form; one gradient for all three. */
 tlv_tensor *tlv_attention_packed(tlv_ctx *c, const tlv_tensor *qkv, tlv_attention_opts o);

@@ -51,8 +51,9 @@ static room lay_out(const attn *a, char *p, int backward, int64_t *bytes)
     r.kt = take(p, &at, tk * j->d, a->size);
     r.s = take(p, &at, a->rows * a->lds, a->size);
     r.mask = take(p, &at, j->mask ? j->tk : 0, a->size);
-    r.v = take(p, &at, backward ? 0 : dv * j->tk, a->size);
-    if (backward) {
+    if (!backward) {
+        r.v = take(p, &at, dv * j->tk, a->size);
+    } else {
         r.vt = take(p, &at, tk * j->dv, a->size);
         r.kp = take(p, &at, d * j->tk, a->size);
         r.dp = take(p, &at, a->rows * a->lds, a->size);

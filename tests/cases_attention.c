@@ -99,26 +99,26 @@ int case_ATTENTION(int i, op_case *k);
 int case_ATTENTION(int i, op_case *k)
 {
     static const attn_case CASES[] = {
-        { "plain", 2, 2, 4, 4, 3, 3, { 0 }, 0, 0, 0 },
-        { "cross, other values", 1, 2, 3, 5, 4, 2, { 0 }, 0, 0, 0.7 },
-        { "causal", 1, 2, 5, 5, 3, 3, { 0 }, 0, 1, 0 },
-        { "causal, a longer past", 1, 1, 3, 6, 2, 3, { 0 }, 0, 1, 0 },
-        { "causal, queries that see nothing", 1, 2, 6, 4, 3, 2, { 0 }, 0, 1, 0 },
-        { "bias", 2, 2, 3, 4, 2, 2, { 4, { 2, 2, 3, 4 } }, 0, 0, 0 },
-        { "bias a head", 2, 2, 3, 4, 2, 2, { 3, { 2, 3, 4 } }, 0, 0, 0 },
-        { "bias for all", 2, 2, 3, 4, 2, 2, { 2, { 3, 4 } }, 0, 1, 0 },
-        { "bias a key", 2, 3, 3, 4, 2, 2, { 1, { 4 } }, 0, 0, 0 },
+        { "plain", 2, 2, 4, 4, 3, 3, { 0 }, 0, 0, 0, 0 },
+        { "cross, other values", 1, 2, 3, 5, 4, 2, { 0 }, 0, 0, 0.7, 0 },
+        { "causal", 1, 2, 5, 5, 3, 3, { 0 }, 0, 1, 0, 0 },
+        { "causal, a longer past", 1, 1, 3, 6, 2, 3, { 0 }, 0, 1, 0, 0 },
+        { "causal, queries that see nothing", 1, 2, 6, 4, 3, 2, { 0 }, 0, 1, 0, 0 },
+        { "bias", 2, 2, 3, 4, 2, 2, { 4, { 2, 2, 3, 4 } }, 0, 0, 0, 0 },
+        { "bias a head", 2, 2, 3, 4, 2, 2, { 3, { 2, 3, 4 } }, 0, 0, 0, 0 },
+        { "bias for all", 2, 2, 3, 4, 2, 2, { 2, { 3, 4 } }, 0, 1, 0, 0 },
+        { "bias a key", 2, 3, 3, 4, 2, 2, { 1, { 4 } }, 0, 0, 0, 0 },
         { "bias a key of an example", 2, 2, 3, 5, 2, 2, { 4, { 2, 1, 1, 5 } }, 1, 0, 0, 1 },
-        { "key mask", 3, 2, 4, 6, 3, 3, { 0 }, 1, 0, 0 },
-        { "key mask and causal", 2, 2, 5, 5, 3, 4, { 0 }, 1, 1, 1.3 },
-        { "bias, mask, causal", 2, 2, 4, 4, 3, 2, { 3, { 2, 4, 4 } }, 1, 1, 0 },
-        { "more than a block", 1, 1, 70, 19, 2, 2, { 2, { 70, 19 } }, 0, 0, 0 },
-        { "more than a panel", 1, 2, 17, 37, 33, 35, { 0 }, 0, 1, 0 },
-        { "one number", 1, 1, 2, 3, 1, 1, { 0 }, 0, 0, 0 },
-        { "no queries", 2, 2, 0, 3, 2, 2, { 3, { 1, 1, 3 } }, 0, 0, 0 },
-        { "no keys", 2, 2, 3, 0, 2, 2, { 0 }, 0, 0, 0 },
-        { "no examples", 0, 2, 3, 3, 2, 2, { 3, { 2, 3, 3 } }, 1, 1, 0 },
-        { "no values", 1, 2, 3, 3, 2, 0, { 0 }, 0, 0, 0 },
+        { "key mask", 3, 2, 4, 6, 3, 3, { 0 }, 1, 0, 0, 0 },
+        { "key mask and causal", 2, 2, 5, 5, 3, 4, { 0 }, 1, 1, 1.3, 0 },
+        { "bias, mask, causal", 2, 2, 4, 4, 3, 2, { 3, { 2, 4, 4 } }, 1, 1, 0, 0 },
+        { "more than a block", 1, 1, 70, 19, 2, 2, { 2, { 70, 19 } }, 0, 0, 0, 0 },
+        { "more than a panel", 1, 2, 17, 37, 33, 35, { 0 }, 0, 1, 0, 0 },
+        { "one number", 1, 1, 2, 3, 1, 1, { 0 }, 0, 0, 0, 0 },
+        { "no queries", 2, 2, 0, 3, 2, 2, { 3, { 1, 1, 3 } }, 0, 0, 0, 0 },
+        { "no keys", 2, 2, 3, 0, 2, 2, { 0 }, 0, 0, 0, 0 },
+        { "no examples", 0, 2, 3, 3, 2, 2, { 3, { 2, 3, 3 } }, 1, 1, 0, 0 },
+        { "no values", 1, 2, 3, 3, 2, 0, { 0 }, 0, 0, 0, 0 },
     };
     if (i >= (int)(sizeof CASES / sizeof CASES[0])) return 0;
     const attn_case *a = &CASES[i];
@@ -159,14 +159,14 @@ int case_ATTENTION_PACKED(int i, op_case *k);
 int case_ATTENTION_PACKED(int i, op_case *k)
 {
     static const attn_case CASES[] = {
-        { "plain", 2, 2, 4, 4, 3, 3, { 0 }, 0, 0, 0 },
-        { "causal", 1, 3, 5, 5, 2, 2, { 0 }, 0, 1, 0.5 },
-        { "bias, mask", 2, 2, 4, 4, 3, 3, { 3, { 2, 4, 4 } }, 1, 0, 0 },
-        { "bias for all, causal", 2, 2, 4, 4, 3, 3, { 2, { 4, 4 } }, 0, 1, 0 },
-        { "more than a block", 1, 1, 67, 67, 2, 2, { 0 }, 0, 0, 0 },
-        { "one token", 2, 2, 1, 1, 3, 3, { 0 }, 0, 0, 0 },
-        { "no examples", 0, 2, 3, 3, 2, 2, { 3, { 2, 3, 3 } }, 0, 0, 0 },
-        { "no tokens", 2, 2, 0, 0, 2, 2, { 0 }, 0, 0, 0 },
+        { "plain", 2, 2, 4, 4, 3, 3, { 0 }, 0, 0, 0, 0 },
+        { "causal", 1, 3, 5, 5, 2, 2, { 0 }, 0, 1, 0.5, 0 },
+        { "bias, mask", 2, 2, 4, 4, 3, 3, { 3, { 2, 4, 4 } }, 1, 0, 0, 0 },
+        { "bias for all, causal", 2, 2, 4, 4, 3, 3, { 2, { 4, 4 } }, 0, 1, 0, 0 },
+        { "more than a block", 1, 1, 67, 67, 2, 2, { 0 }, 0, 0, 0, 0 },
+        { "one token", 2, 2, 1, 1, 3, 3, { 0 }, 0, 0, 0, 0 },
+        { "no examples", 0, 2, 3, 3, 2, 2, { 3, { 2, 3, 3 } }, 0, 0, 0, 0 },
+        { "no tokens", 2, 2, 0, 0, 2, 2, { 0 }, 0, 0, 0, 0 },
     };
     if (i >= (int)(sizeof CASES / sizeof CASES[0])) return 0;
     const attn_case *a = &CASES[i];
