@@ -22,7 +22,7 @@ static const float TURN = 6.2831853f;       /* all around */
 static const char *const NAMES[CLASSES] = { "disc", "ring", "square", "frame", "triangle",
                                             "cross", "bar", "star", "wave", "grid" };
 
-/* ---- distances at (u, v); a shape reaches about 1 from the origin ------------------------------ */
+/* ---- distances at (u, v); a shape reaches about 1 from the origin ---------------------------- */
 
 static float larger(float a, float b) { return a > b ? a : b; }
 static float smaller(float a, float b) { return a < b ? a : b; }
@@ -50,7 +50,7 @@ static float star(float u, float v)
     d = larger(-cx * u - cy * v, 0);
     u = fabsf(u + 2 * d * cx);
     v += 2 * d * cy - 1;
-    const float ex = 0.45f * cy, ey = 0.45f * cx - 1;       // the edge, from a point of the star inwards
+    const float ex = 0.45f * cy, ey = 0.45f * cx - 1;       // the edge, from a point inwards
     float along = (u * ex + v * ey) / (ex * ex + ey * ey);
     along = along < 0 ? 0 : along > 1 ? 1 : along;
     float dx = u - ex * along, dy = v - ey * along;
@@ -88,7 +88,7 @@ static float distance(int kind, float u, float v)
     }
 }
 
-/* ---- one picture -------------------------------------------------------------------------------- */
+/* ---- one picture ----------------------------------------------------------------------------- */
 
 typedef struct draws { tlv_rng_key key; uint64_t n; } draws;
 
@@ -201,7 +201,7 @@ static void draw(const picture *p, tlv_rng_key key, uint8_t *out)
         }
 }
 
-/* ---- the set ------------------------------------------------------------------------------------ */
+/* ---- the set --------------------------------------------------------------------------------- */
 
 typedef struct draw_job { tlv_dataset *d; tlv_rng_key key; } draw_job;
 
@@ -214,7 +214,7 @@ static void one_image(void *arg, int64_t i, int worker)
     draw(&p, key, j->d->pixels + (size_t)i * SIDE * SIDE * 3);
 }
 
-/* Image i is of class i mod 10 and depends on (seed, split, i) alone: shapes:10 begins shapes:99. */
+/* Image i is of class i mod 10 and depends on (seed, split, i) only: shapes:10 begins shapes:99. */
 tlv_status tlvi_draw_shapes(tlv_dataset *d, int64_t per_class, const char *split)
 {
     int test = split && strcmp(split, "test") == 0;
