@@ -13,7 +13,7 @@
 #include "tensor/rng.h"
 
 enum {
-    SIDE = 32, CLASSES = 10, MAX_SPECKS = 4,
+    SIDE = 32, CLASSES = 10, MAX_SPECKS = 3,
     NOISE = 0x5EC5                          /* a kind of draw of its own: rng.c has the others */
 };
 
@@ -108,25 +108,24 @@ typedef struct picture {
     speck at[MAX_SPECKS];
 } picture;
 
-/* Two colours that differ by at least 90 (of 255) in one channel or, spread out, in all. */
+static float brightness(const float *c) { return 0.3f * c[0] + 0.6f * c[1] + 0.1f * c[2]; }
+
+/* Two colours of which one is clearly brighter. */
 static void two_colors(draws *r, float *a, float *b)
 {
-    float apart;
     do {
-        apart = 0;
         for (int k = 0; k < 3; k++) {
             a[k] = uniform(r, 20, 235);
             b[k] = uniform(r, 20, 235);
-            apart = larger(apart, fabsf(a[k] - b[k]));
         }
-    } while (apart < 90);
+    } while (fabsf(brightness(a) - brightness(b)) < 60);
 }
 
 static picture plan(int kind, tlv_rng_key key)
 {
     draws r = { key, 0 };
     picture p = { .kind = kind };
-    float size = uniform(&r, 6.0f, 12.5f), squeeze = uniform(&r, 0.8f, 1.25f);
+    float size = uniform(&r, 7.0f, 13.0f), squeeze = uniform(&r, 0.8f, 1.25f);
     float turn = uniform(&r, 0, TURN);
     float room = 0.5f * SIDE - 0.75f * size;
     p.x = 0.5f * SIDE + uniform(&r, -room, room);
@@ -140,11 +139,11 @@ static picture plan(int kind, tlv_rng_key key)
     p.m[3] = cs / down;
 
     two_colors(&r, p.ground, p.color);
-    for (int k = 0; k < 3; k++) p.fade[k] = uniform(&r, -60, 60);
+    for (int k = 0; k < 3; k++) p.fade[k] = uniform(&r, -40, 40);
     float angle = uniform(&r, 0, TURN);
     p.dir[0] = cosf(angle) / SIDE;
     p.dir[1] = sinf(angle) / SIDE;
-    p.noise = uniform(&r, 8, 40);
+    p.noise = uniform(&r, 5, 30);
 
     p.specks = (int)uniform(&r, 0, MAX_SPECKS + 0.999f);
     for (int i = 0; i < p.specks; i++) {
