@@ -21,7 +21,7 @@ typedef struct cli_score {
 
 /* The model in evaluation mode on images index[0 .. n-1] of d (NULL: 0 .. n-1), without recording.
  * per_class, if not NULL, has two numbers a class of d, which are counted up: images, recognised.
- * Draws a progress line on f.  Ctrl-C ends it early: then score->n < n.  Errors are the context's. */
+ * Draws a progress line on f.  Ctrl-C ends it early: score->n < n.  Errors are the context's. */
 tlv_status cli_evaluate(tlv_ctx *c, const tlv_model *m, const tlv_dataset *d, const int64_t *index,
                         int64_t n, int64_t batch, FILE *f, int64_t *per_class, cli_score *score);
 
