@@ -1,9 +1,10 @@
 /* finetune.c -- tlv-finetune: train a model on a data set, from published weights or from nothing.
  *
  * What happens, in order: options (or those of the run to resume), data and its split, the model
- * with its head, what is frozen, then epochs of steps; after each the validation images are measured
- * and a checkpoint is written.  Everything random depends on the seed and on its place (epoch,
- * position), so a run that was stopped and resumed ends in the same numbers as one that was not. */
+ * with its head, what is frozen, then epochs of steps; after each the validation images are
+ * measured and a checkpoint is written.  Everything random depends on the seed and on its place
+ * (epoch, position), so a run that was stopped and resumed ends in the same numbers as one that
+ * was not. */
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
@@ -38,7 +39,7 @@ static void option_table(options *o, cli_option *table)
           "BatchNorm: the weights' statistics or the batch's", 0, 0 },
         { "--optim", CLI_TEXT, &o->optim, "sgd|adamw", "the optimizer", 0, 0 },
         { "--momentum", CLI_REAL, &o->momentum, "X", "of sgd (Nesterov's)", 0, 0.9999 },
-        { "--weight-decay", CLI_REAL, &o->weight_decay, "X", "L2 in sgd, decoupled in adamw", 0, 1 },
+        { "--weight-decay", CLI_REAL, &o->weight_decay, "X", "L2 (sgd), decoupled (adamw)", 0, 1 },
         { "--schedule", CLI_TEXT, &o->schedule, "cosine|one-cycle|step|constant",
           "the rate's way down", 0, 0 },
         { "--warmup", CLI_INT, &o->warmup, "N", "steps to reach the rate", 0, 1e9 },
