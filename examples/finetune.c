@@ -118,6 +118,13 @@ static int of_command(const char *name)
     return one_of(name, "--out|--json|--resume|--threads");
 }
 
+/* "=0.1": as few digits as give the same number again. */
+static void real_text(char *text, size_t n, double v)
+{
+    snprintf(text, n, "=%.15g", v);
+    if (strtod(text + 1, NULL) != v) snprintf(text, n, "=%.17g", v);
+}
+
 /* One "--name=value" a line; of_command ones left out. */
 static void options_text(const cli_option *table, char *text, size_t n)
 {
@@ -131,7 +138,7 @@ static void options_text(const cli_option *table, char *text, size_t n)
         if (o->kind == CLI_TEXT) snprintf(value, sizeof value, "=%s", *(const char **)o->value);
         if (o->kind == CLI_INT)
             snprintf(value, sizeof value, "=%lld", (long long)*(int64_t *)o->value);
-        if (o->kind == CLI_REAL) snprintf(value, sizeof value, "=%.17g", *(double *)o->value);
+        if (o->kind == CLI_REAL) real_text(value, sizeof value, *(double *)o->value);
         at += (size_t)snprintf(text + at, n - at, "%s%s\n", o->name, value);
         if (at >= n) return;
     }
