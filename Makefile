@@ -208,9 +208,9 @@ endif
 
 ifneq ($(BENCHES),)
 .PHONY: bench
-## bench: measure speed (never part of a test); on a quiet machine
+## bench: measure speed (CASES=text THREADS=n; never part of a test); on a quiet machine
 bench: $(addprefix $(OUT)/tests/,$(BENCHES))
-	$(Q)for b in $^; do $(RUN) $$b || exit 1; done
+	$(Q)for b in $^; do CASES="$(CASES)" THREADS="$(THREADS)" $(RUN) $$b || exit 1; done
 endif
 
 ifneq ($(wildcard examples/demo.c),)
