@@ -155,7 +155,6 @@ struct tlv_ctx {
     tlv_ctx *root;                  /* the context itself, or a child's parent */
     tlv_ctx **child;                /* reused by tlv_parallel_tasks */
     int n_child;
-    void *packs;                    /* cache of packed weights, its owner's type */
 #ifdef TLVI_MUTANTS
     struct {                        /* autograd/grad.c, mutate */
         int kind, op, input, recording, fired, in_vjp;

@@ -116,7 +116,6 @@ typedef struct tlv_ctx_opts {
     void *on_error_user;
     int64_t fail_at;            /* tests: the fail_at-th request (from 1) for memory fails; 0: none */
     tlv_recompute recompute;    /* TLV_RECOMPUTE_CHEAP: replay cheap ops in the backward sweep */
-    int no_winograd;            /* 1: 3x3 convolutions always run the direct algorithm */
 } tlv_ctx_opts;
 
 /* Returns NULL only when there is no memory for the context itself.  An instruction set that is asked
