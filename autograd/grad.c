@@ -158,7 +158,7 @@ static void run_vjp(tlv_ctx *c, sweep *s, int32_t k, tlv_tensor **d, uint8_t *le
     for (int i = 0; i < n.n_in; i++) d[i] = NULL;
     if (c->opts.recompute && tlvi_replay_cheap(c, real) != TLV_OK) return;
     tlv_scope inner = tlv_scope_begin(c);
-    tlvi_lend(&n, lent, hidden, 1);
+    tlvi_lend(&n, lent, hidden, g);
 #ifdef TLVI_MUTANTS
     c->mutant.in_vjp = mutates(c, &n, TLVI_MUT_SUM_TO);
 #endif

@@ -13,7 +13,7 @@ static int another_slot_reads(const tlvi_node *n, int slots, const tlv_tensor *t
     return 0;
 }
 
-void tlvi_lend(const tlvi_node *n, uint8_t *lent, tlvi_buf **hidden, int hide)
+void tlvi_lend(const tlvi_node *n, uint8_t *lent, tlvi_buf **hidden, tlv_tensor *const *g)
 {
     int slots = n->n_in + n->n_out + n->n_aux;
     for (int i = 0; i < slots; i++) {
@@ -24,7 +24,7 @@ void tlvi_lend(const tlvi_node *n, uint8_t *lent, tlvi_buf **hidden, int hide)
             t->buf = n->slot[i].buf;
             t->flags &= (uint8_t)~TLVI_T_HUSK;
             lent[i] = LENT;
-        } else if (TLVI_DEBUG && hide && t->buf && !another_slot_reads(n, slots, t)) {
+        } else if (TLVI_DEBUG && g && t != g[0] && t != g[1] && t->buf && !another_slot_reads(n, slots, t)) {
             hidden[i] = t->buf;
             t->buf = NULL;
             lent[i] = HIDDEN;
@@ -90,7 +90,7 @@ static void replay_into(tlv_ctx *c, const tlvi_node *k, tlvi_slot *s)
     tlvi_buf *hidden[CHEAP_SLOTS] = { 0 };
     tlvi_replay made = { .op = k->op }, *outer = c->replay;
     tlv_scope scope = tlv_scope_begin_with(c, TLV_NO_GRAD);
-    tlvi_lend(k, lent, hidden, 0);
+    tlvi_lend(k, lent, hidden, NULL);
     c->replay = &made;
     tlvi_ops[k->op].exec(c, k);
     c->replay = outer;

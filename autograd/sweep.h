@@ -5,9 +5,9 @@
 #include "autograd/op.h"
 
 /* Gives the node's slots their data for a vjp: husks come back to life where the node holds the
- * buffer.  In debug builds, if hide is set, everything else goes dark, so that a read that ops.def does not declare is an
- * error in every test.  lent[] has room for a byte a slot. */
-void tlvi_lend(const tlvi_node *n, uint8_t *lent, tlvi_buf **hidden, int hide);
+ * buffer.  In debug builds everything else but the gradients g[0], g[1] goes dark, so that a read that
+ * ops.def does not declare is an error in every test; not with g NULL.  lent[] has a byte a slot. */
+void tlvi_lend(const tlvi_node *n, uint8_t *lent, tlvi_buf **hidden, tlv_tensor *const *g);
 void tlvi_lend_end(const tlvi_node *n, const uint8_t *lent, tlvi_buf *const *hidden);
 
 /* Not consumed, and nothing it reads was changed since; or the error sticks. */
