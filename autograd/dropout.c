@@ -1,6 +1,6 @@
 /* dropout.c -- dropout (Srivastava et al. 2014, JMLR 15:1929) and drop path (Huang et al. 2016,
- * arXiv:1603.09382).  What is dropped follows from key and place, so the gradient and a replay draw the
- * same mask again and nothing is kept. */
+ * arXiv:1603.09382).  What is dropped follows from key and place, so the gradient and a replay draw
+ * the same mask again and nothing is kept. */
 #include "autograd/op.h"
 #include "tensor/rng.h"
 
@@ -28,12 +28,14 @@ static tlv_tensor *keep_mask(tlv_ctx *c, const tlv_tensor *x, const dropout_attr
     return keep;
 }
 
-static tlv_tensor *dropout_apply(tlv_ctx *c, const char *op, const tlv_tensor *x, const dropout_attr *at)
+static tlv_tensor *dropout_apply(tlv_ctx *c, const char *op, const tlv_tensor *x,
+                                 const dropout_attr *at)
 {
     if (!tlvi_ready1(c, op, x) || !tlvi_is_float(c, op, x)) return NULL;
-    TLVI_REQUIRE(c, at->p >= 0 && at->p <= 1, TLV_ERR_ARG, "p is the probability to drop, 0 .. 1", "%s: p is %g", op,
-                 at->p);
-    TLVI_REQUIRE(c, !at->examples || x->ndim >= 1, TLV_ERR_SHAPE, "x is [B,..]", "%s: x is %s", op, tlvi_shape_str(x).s);
+    TLVI_REQUIRE(c, at->p >= 0 && at->p <= 1, TLV_ERR_ARG, "p is the probability to drop, 0 .. 1",
+                 "%s: p is %g", op, at->p);
+    TLVI_REQUIRE(c, !at->examples || x->ndim >= 1, TLV_ERR_SHAPE, "x is [B,..]", "%s: x is %s", op,
+                 tlvi_shape_str(x).s);
     if (at->p == 0) return tlvi_pass(x);
     tlv_tensor *y = tlvi_new_ordered(c, (tlv_dtype)x->dtype, tlv_shape_of(x), x);
     tlv_tensor *keep = y ? keep_mask(c, x, at) : NULL;

@@ -1,13 +1,13 @@
 /* loss.c -- cross-entropy, binary cross-entropy, squared and smooth-L1 losses.
  *
- * Cross-entropy never holds a log-softmax: a row's maximum and log-sum-exp live in registers, and the
- * gradient computes them again.  Rows are the logits with the classes last in memory, which an image in
- * channels-last memory has already. */
+ * Cross-entropy never holds a log-softmax: a row's maximum and log-sum-exp live in registers, and
+ * the gradient computes them again.  Rows are the logits with the classes last in memory, which an
+ * image in channels-last memory has already. */
 #include <math.h>
 
 #include "autograd/op.h"
 
-/* ---- cross-entropy: the front -------------------------------------------------------------------------- */
+/* ---- cross-entropy: the front ---------------------------------------------------------------- */
 
 typedef struct ce_attr {
     tlv_ce_opts o;                          // without the weight, which is an input
@@ -42,13 +42,14 @@ static void ce_forward_chunk(void *arg, int64_t chunk, int worker)
 {
     (void)worker;
     const ce_job *j = arg;
-    int64_t lo = chunk * j->per_chunk, hi = lo + j->per_chunk < j->rows ? lo + j->per_chunk : j->rows;
+    int64_t lo = chunk * j->per_chunk, hi = lo + j->per_chunk;
+    if (hi > j->rows) hi = j->rows;
     for (int64_t r = lo; r < hi; r++) {
         size_t at = (size_t)(r * j->n) * j->size;
         double y = 0;
         if (!ignored(j, r))
-            y = j->k->ce_row((size_t)j->n, j->x + at, j->label ? j->label[r] : 0, j->q ? j->q + at : NULL, j->w,
-                             j->at.o.smoothing);
+            y = j->k->ce_row((size_t)j->n, j->x + at, j->label ? j->label[r] : 0,
+                             j->q ? j->q + at : NULL, j->w, j->at.o.smoothing);
         if (j->size == sizeof(double)) ((double *)(void *)j->out)[r] = y;
         else ((float *)(void *)j->out)[r] = (float)y;
     }
@@ -58,13 +59,15 @@ static void ce_grad_chunk(void *arg, int64_t chunk, int worker)
 {
     (void)worker;
     const ce_job *j = arg;
-    int64_t lo = chunk * j->per_chunk, hi = lo + j->per_chunk < j->rows ? lo + j->per_chunk : j->rows;
+    int64_t lo = chunk * j->per_chunk, hi = lo + j->per_chunk;
+    if (hi > j->rows) hi = j->rows;
     for (int64_t r = lo; r < hi; r++) {
         size_t at = (size_t)(r * j->n) * j->size;
         double g = j->g ? value_at(j->g, j->size, r) : j->g_all;
         if (ignored(j, r)) memset(j->out + at, 0, (size_t)j->n * j->size);
-        else j->k->ce_grad_row((size_t)j->n, j->x + at, j->label ? j->label[r] : 0, j->q ? j->q + at : NULL, j->w,
-                               j->at.o.smoothing, g, j->out + at);
+        else
+            j->k->ce_grad_row((size_t)j->n, j->x + at, j->label ? j->label[r] : 0,
+                              j->q ? j->q + at : NULL, j->w, j->at.o.smoothing, g, j->out + at);
     }
 }
 
@@ -94,34 +97,41 @@ static tlv_shape without_classes(const tlv_tensor *x)
 }
 
 /* Shapes, dtypes and options; the sentences. */
-static int ce_fits(tlv_ctx *c, const tlv_tensor *x, const tlv_tensor *t, const ce_attr *at, const tlv_tensor *w)
+static int ce_fits(tlv_ctx *c, const tlv_tensor *x, const tlv_tensor *t, const ce_attr *at,
+                   const tlv_tensor *w)
 {
     const char *op = "cross_entropy";
     if (!tlvi_is_float(c, op, x) || (at->soft && !tlvi_same_float(c, op, x, t))
-        || (!at->soft && !tlvi_is_dtype(c, op, "target", t, TLV_I32)) || (w && !tlvi_same_float(c, op, x, w))) return 0;
+        || (!at->soft && !tlvi_is_dtype(c, op, "target", t, TLV_I32))
+        || (w && !tlvi_same_float(c, op, x, w)))
+        return 0;
     if (x->ndim < 2 || x->shape[1] < 1) {
-        tlvi_fail(c, TLV_ERR_SHAPE, "axis 1 holds the classes", "cross_entropy: logits are %s; they must be [B,classes,..]",
-                  tlvi_shape_str(x).s);
+        tlvi_fail(c, TLV_ERR_SHAPE, "axis 1 holds the classes",
+                  "cross_entropy: logits are %s; they must be [B,classes,..]", tlvi_shape_str(x).s);
         return 0;
     }
     tlv_shape want = at->soft ? tlv_shape_of(x) : without_classes(x);
     tlv_shape got = tlv_shape_of(t);
-    if (got.ndim != want.ndim || memcmp(got.dim, want.dim, (size_t)want.ndim * sizeof *want.dim) != 0) {
-        tlvi_fail(c, TLV_ERR_SHAPE, "labels are logits without axis 1, soft targets have logits' shape",
-                  "cross_entropy: logits are %s but target is %s; it must be %s", tlvi_shape_str(x).s,
-                  tlvi_shape_str(t).s, tlvi_shape_text(want).s);
+    if (got.ndim != want.ndim
+        || memcmp(got.dim, want.dim, (size_t)want.ndim * sizeof *want.dim) != 0) {
+        tlvi_fail(c, TLV_ERR_SHAPE,
+                  "labels are logits without axis 1, soft targets have logits' shape",
+                  "cross_entropy: logits are %s but target is %s; it must be %s",
+                  tlvi_shape_str(x).s, tlvi_shape_str(t).s, tlvi_shape_text(want).s);
         return 0;
     }
     if (w && (w->ndim != 1 || w->shape[0] != x->shape[1])) {
-        tlvi_fail(c, TLV_ERR_SHAPE, "one weight a class", "cross_entropy: logits are %s but weight is %s",
-                  tlvi_shape_str(x).s, tlvi_shape_str(w).s);
+        tlvi_fail(c, TLV_ERR_SHAPE, "one weight a class",
+                  "cross_entropy: logits are %s but weight is %s", tlvi_shape_str(x).s,
+                  tlvi_shape_str(w).s);
         return 0;
     }
     if (!(at->o.smoothing >= 0 && at->o.smoothing <= 1) || (unsigned)at->o.reduction > TLV_NONE
         || (at->soft && at->o.use_ignore_index)) {
         tlvi_fail(c, TLV_ERR_ARG, "smoothing is 0 .. 1; soft targets have no label to ignore",
-                  "cross_entropy: smoothing %g, reduction %d, use_ignore_index %d with %s target", at->o.smoothing,
-                  (int)at->o.reduction, at->o.use_ignore_index, at->soft ? "a soft" : "an index");
+                  "cross_entropy: smoothing %g, reduction %d, use_ignore_index %d with %s target",
+                  at->o.smoothing, (int)at->o.reduction, at->o.use_ignore_index,
+                  at->soft ? "a soft" : "an index");
         return 0;
     }
     return 1;
@@ -135,9 +145,10 @@ static double ce_weight_of_labels(tlv_ctx *c, const ce_job *j)
         int32_t t = j->label[r];
         if (ignored(j, r)) continue;
         if (t < 0 || t >= j->n) {
-            tlvi_fail(c, TLV_ERR_INDEX, "labels count from 0; ignore_index works only with use_ignore_index",
-                      "cross_entropy: target is %d in row %lld; classes are 0 .. %lld", t, (long long)r,
-                      (long long)j->n - 1);
+            tlvi_fail(c, TLV_ERR_INDEX,
+                      "labels count from 0; ignore_index works only with use_ignore_index",
+                      "cross_entropy: target is %d in row %lld; classes are 0 .. %lld", t,
+                      (long long)r, (long long)j->n - 1);
             return -1;
         }
         sum += j->w ? value_at(j->w, j->size, t) : 1;
@@ -146,23 +157,24 @@ static double ce_weight_of_labels(tlv_ctx *c, const ce_job *j)
 }
 
 /* The rows of logits, target and weight; 0 without memory. */
-static int ce_job_of(tlv_ctx *c, ce_job *j, const tlv_tensor *x, const tlv_tensor *t, const tlv_tensor *w,
-                     const ce_attr *at)
+static int ce_job_of(tlv_ctx *c, ce_job *j, const tlv_tensor *x, const tlv_tensor *t,
+                     const tlv_tensor *w, const ce_attr *at)
 {
     const tlv_tensor *xr = classes_last(c, x), *tr = at->soft ? classes_last(c, t) : t;
     xr = xr ? tlvi_row_major(c, xr) : NULL;
     tr = tr ? tlvi_row_major(c, tr) : NULL;
     const tlv_tensor *wr = w ? tlvi_row_major(c, w) : NULL;
     if (!xr || !tr || (w && !wr)) return 0;
-    *j = (ce_job){ .k = tlvi_ks(c, x->dtype), .size = tlv_dtype_size((tlv_dtype)x->dtype), .at = *at,
-                   .n = x->shape[1], .rows = tlvi_numel(x) / x->shape[1], .x = tlvi_ptr(xr),
-                   .w = wr ? tlvi_ptr(wr) : NULL };
+    *j = (ce_job){ .k = tlvi_ks(c, x->dtype), .size = tlv_dtype_size((tlv_dtype)x->dtype),
+                   .at = *at, .n = x->shape[1], .rows = tlvi_numel(x) / x->shape[1],
+                   .x = tlvi_ptr(xr), .w = wr ? tlvi_ptr(wr) : NULL };
     if (at->soft) j->q = tlvi_ptr(tr);
     else j->label = tlvi_i32(tr);
     return 1;
 }
 
-static tlv_tensor *ce_value(tlv_ctx *c, const tlv_tensor *x, const tlv_tensor *t, const tlv_tensor *w, ce_attr *at)
+static tlv_tensor *ce_value(tlv_ctx *c, const tlv_tensor *x, const tlv_tensor *t,
+                            const tlv_tensor *w, ce_attr *at)
 {
     ce_job j;
     if (!ce_job_of(c, &j, x, t, w, at)) return NULL;
@@ -178,7 +190,8 @@ static tlv_tensor *ce_value(tlv_ctx *c, const tlv_tensor *x, const tlv_tensor *t
     return tlv_scalar(c, (tlv_dtype)x->dtype, at->o.reduction == TLV_MEAN ? sum / total : sum);
 }
 
-tlv_tensor *tlv_cross_entropy(tlv_ctx *c, const tlv_tensor *logits, const tlv_tensor *target, tlv_ce_opts o)
+tlv_tensor *tlv_cross_entropy(tlv_ctx *c, const tlv_tensor *logits, const tlv_tensor *target,
+                              tlv_ce_opts o)
 {
     const tlv_tensor *in[3] = { logits, target, o.weight };
     if (!tlvi_ready_slow(c, "cross_entropy", o.weight ? 3 : 2, in)) return NULL;
@@ -186,8 +199,8 @@ tlv_tensor *tlv_cross_entropy(tlv_ctx *c, const tlv_tensor *logits, const tlv_te
     at.o.weight = NULL;
     if (!ce_fits(c, logits, target, &at, o.weight)) return NULL;
     tlv_tensor *y = ce_value(c, logits, target, o.weight, &at);
-    tlvi_record_args r = { .op = TLV_OP_CROSS_ENTROPY, .n_in = 3, .in = in, .out = { y }, .attr = &at,
-                           .attr_bytes = sizeof at };
+    tlvi_record_args r = { .op = TLV_OP_CROSS_ENTROPY, .n_in = 3, .in = in, .out = { y },
+                           .attr = &at, .attr_bytes = sizeof at };
     return tlvi_record(c, &r);
 }
 TLVI_EXEC(CROSS_ENTROPY)
@@ -197,7 +210,7 @@ TLVI_EXEC(CROSS_ENTROPY)
     return tlv_cross_entropy(c, tlvi_in(n, 0), tlvi_in(n, 1), o);
 }
 
-/* ---- cross-entropy: the gradient ------------------------------------------------------------------------- */
+/* ---- cross-entropy: the gradient ------------------------------------------------------------- */
 
 /* If every label is ignored the mean is NaN; its gradient is zero on both paths. */
 static double finite_scale(const ce_attr *at) { return isfinite(at->scale) ? at->scale : 0; }
@@ -208,12 +221,13 @@ static tlv_tensor *ce_grad_fused(tlv_ctx *c, const tlvi_node *n, const tlv_tenso
     const ce_attr *at = n->attr;
     ce_job j;
     const tlv_tensor *gr = tlvi_row_major(c, g);
-    if (!gr || !tlvi_ready1(c, "cross_entropy", gr) || !ce_job_of(c, &j, x, tlvi_in(n, 1), tlvi_in(n, 2), at)) return NULL;
+    if (!gr || !ce_job_of(c, &j, x, tlvi_in(n, 1), tlvi_in(n, 2), at)) return NULL;
     if (at->o.reduction == TLV_NONE) j.g = tlvi_ptr(gr);
     else j.g_all = value_at(tlvi_ptr(gr), j.size, 0) * finite_scale(at);
     tlv_shape last = without_classes(x);
     last.dim[last.ndim++] = x->shape[1];
-    tlv_tensor *rows = tlvi_new(c, (tlv_dtype)x->dtype, last), *dx = rows ? tlvi_new_view(c, rows) : NULL;
+    tlv_tensor *rows = tlvi_new(c, (tlv_dtype)x->dtype, last);
+    tlv_tensor *dx = rows ? tlvi_new_view(c, rows) : NULL;
     if (!dx) return NULL;
     j.out = tlvi_ptr(rows);
     ce_run(c, &j, ce_grad_chunk);
@@ -295,11 +309,12 @@ TLVI_VJP(CROSS_ENTROPY)
     }
 }
 
-/* ---- element-wise losses ----------------------------------------------------------------------------------- */
+/* ---- element-wise losses --------------------------------------------------------------------- */
 
 static tlv_tensor *reduced(tlv_ctx *c, const char *op, tlv_tensor *y, tlv_reduction r)
 {
-    TLVI_REQUIRE(c, (unsigned)r <= TLV_NONE, TLV_ERR_ARG, "TLV_MEAN, TLV_SUM or TLV_NONE", "%s: reduction %d", op, (int)r);
+    TLVI_REQUIRE(c, (unsigned)r <= TLV_NONE, TLV_ERR_ARG, "TLV_MEAN, TLV_SUM or TLV_NONE",
+                 "%s: reduction %d", op, (int)r);
     if (!y || r == TLV_NONE) return y;
     return r == TLV_SUM ? tlv_sum_all(c, y) : tlv_mean_all(c, y);
 }
@@ -309,7 +324,8 @@ static int same_shapes(tlv_ctx *c, const char *op, const tlv_tensor *x, const tl
     if (!tlvi_ready2(c, op, x, y) || !tlvi_same_float(c, op, x, y)) return 0;
     if (tlvi_same_shape(x, y)) return 1;
     tlvi_fail(c, TLV_ERR_SHAPE, "losses do not broadcast: tlv_expand or tlv_reshape one of them",
-              "%s: the first input is %s but the second is %s", op, tlvi_shape_str(x).s, tlvi_shape_str(y).s);
+              "%s: the first input is %s but the second is %s", op, tlvi_shape_str(x).s,
+              tlvi_shape_str(y).s);
     return 0;
 }
 
@@ -334,14 +350,17 @@ static int bce_weight_fits(tlv_ctx *c, const char *what, const tlv_tensor *x, co
     if (!w) return 1;
     if (!tlvi_same_float(c, "bce_with_logits", x, w)) return 0;
     tlv_shape s = tlv_shape_of(x);
-    if (w->ndim <= x->ndim && tlvi_broadcast(&s, tlv_shape_of(w)) && tlvi_shape_numel(s) == tlvi_numel(x)) return 1;
-    tlvi_fail(c, TLV_ERR_SHAPE, "it must broadcast to logits", "bce_with_logits: logits are %s but %s is %s",
-              tlvi_shape_str(x).s, what, tlvi_shape_str(w).s);
+    if (w->ndim <= x->ndim && tlvi_broadcast(&s, tlv_shape_of(w))
+        && tlvi_shape_numel(s) == tlvi_numel(x))
+        return 1;
+    tlvi_fail(c, TLV_ERR_SHAPE, "it must broadcast to logits",
+              "bce_with_logits: logits are %s but %s is %s", tlvi_shape_str(x).s, what,
+              tlvi_shape_str(w).s);
     return 0;
 }
 
-static tlv_tensor *bce_elements(tlv_ctx *c, const tlv_tensor *x, const tlv_tensor *t, const tlv_tensor *w,
-                                const tlv_tensor *p)
+static tlv_tensor *bce_elements(tlv_ctx *c, const tlv_tensor *x, const tlv_tensor *t,
+                                const tlv_tensor *w, const tlv_tensor *p)
 {
     tlv_tensor *y = tlvi_new_ordered(c, (tlv_dtype)x->dtype, tlv_shape_of(x), x);
     if (!y) return NULL;
@@ -353,18 +372,24 @@ static tlv_tensor *bce_elements(tlv_ctx *c, const tlv_tensor *x, const tlv_tenso
     return tlvi_record(c, &r);
 }
 
-tlv_tensor *tlv_bce_with_logits(tlv_ctx *c, const tlv_tensor *logits, const tlv_tensor *target, tlv_bce_opts o)
+tlv_tensor *tlv_bce_with_logits(tlv_ctx *c, const tlv_tensor *logits, const tlv_tensor *target,
+                                tlv_bce_opts o)
 {
     const char *op = "bce_with_logits";
     if (!same_shapes(c, op, logits, target) || (o.weight && !tlvi_ready1(c, op, o.weight))
-        || (o.pos_weight && !tlvi_ready1(c, op, o.pos_weight)) || !bce_weight_fits(c, "weight", logits, o.weight)
-        || !bce_weight_fits(c, "pos_weight", logits, o.pos_weight)) return NULL;
+        || (o.pos_weight && !tlvi_ready1(c, op, o.pos_weight))
+        || !bce_weight_fits(c, "weight", logits, o.weight)
+        || !bce_weight_fits(c, "pos_weight", logits, o.pos_weight))
+        return NULL;
     return reduced(c, op, bce_elements(c, logits, target, o.weight, o.pos_weight), o.reduction);
 }
-TLVI_EXEC(BCE_WITH_LOGITS) { return bce_elements(c, tlvi_in(n, 0), tlvi_in(n, 1), tlvi_in(n, 2), tlvi_in(n, 3)); }
+TLVI_EXEC(BCE_WITH_LOGITS)
+{
+    return bce_elements(c, tlvi_in(n, 0), tlvi_in(n, 1), tlvi_in(n, 2), tlvi_in(n, 3));
+}
 
-static tlv_tensor *bce_grad_fused(tlv_ctx *c, const tlv_tensor *x, const tlv_tensor *t, const tlv_tensor *p,
-                                  const tlv_tensor *g)
+static tlv_tensor *bce_grad_fused(tlv_ctx *c, const tlv_tensor *x, const tlv_tensor *t,
+                                  const tlv_tensor *p, const tlv_tensor *g)
 {
     tlv_tensor *dx = g ? tlvi_new_ordered(c, (tlv_dtype)x->dtype, tlv_shape_of(x), x) : NULL;
     if (!dx) return NULL;
@@ -409,11 +434,12 @@ tlv_tensor *tlv_mse_loss(tlv_ctx *c, const tlv_tensor *x, const tlv_tensor *y, t
 }
 
 /* With z = clamp(d, -beta, beta) both branches are z (d - z / 2) / beta. */
-tlv_tensor *tlv_smooth_l1_loss(tlv_ctx *c, const tlv_tensor *x, const tlv_tensor *y, double beta, tlv_reduction r)
+tlv_tensor *tlv_smooth_l1_loss(tlv_ctx *c, const tlv_tensor *x, const tlv_tensor *y, double beta,
+                               tlv_reduction r)
 {
     if (!same_shapes(c, "smooth_l1_loss", x, y)) return NULL;
-    TLVI_REQUIRE(c, beta >= 0 && isfinite(beta), TLV_ERR_ARG, "beta is where the square ends", "smooth_l1_loss: beta is %g",
-                 beta);
+    TLVI_REQUIRE(c, beta >= 0 && isfinite(beta), TLV_ERR_ARG, "beta is where the square ends",
+                 "smooth_l1_loss: beta is %g", beta);
     tlv_tensor *diff = tlv_sub(c, x, y);
     if (beta == 0) return reduced(c, "smooth_l1_loss", tlv_abs(c, diff), r);
     tlv_tensor *z = tlv_clamp(c, diff, -beta, beta);

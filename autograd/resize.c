@@ -1,8 +1,8 @@
 /* resize.c -- nearest, bilinear and bicubic resize of images, and their adjoints.
  *
- * Every mode is separable and linear: an axis is a table that says which neighbours an output mixes with
- * which weights.  The adjoint is the same engine with the tables transposed, so each is the other's
- * gradient.  Rules are those of PyTorch's interpolate; bicubic is Keys 1981 (IEEE ASSP 29:1153). */
+ * Every mode is separable and linear: an axis is a table that says which neighbours an output mixes
+ * with which weights.  The adjoint is the same engine with the tables transposed, so each is the
+ * other's gradient.  Rules are those of PyTorch's interpolate; bicubic is Keys 1981 (IEEE ASSP 29:1153). */
 #include <math.h>
 
 #include "autograd/op.h"
@@ -21,7 +21,7 @@ typedef struct table {
     size_t bytes;
 } table;
 
-/* ---- tables --------------------------------------------------------------------------------------------- */
+/* ---- tables ---------------------------------------------------------------------------------- */
 
 static int table_open(tlv_ctx *c, table *t, int64_t in, int64_t out, int64_t taps)
 {
@@ -72,7 +72,8 @@ static void fill_plain(table *t, tlv_resize_opts o)
     for (int64_t i = 0; i < t->out; i++) {
         double at = o.align_corners ? (double)i * scale : ((double)i + 0.5) * scale - 0.5;
         if (!cubes && at < 0) at = 0;
-        int64_t left = (int64_t)floor(at), first = cubes ? left - 1 : left, last = cubes ? left + 2 : left + 1;
+        int64_t left = (int64_t)floor(at), first = cubes ? left - 1 : left,
+            last = cubes ? left + 2 : left + 1;
         double f = at - (double)left;
         t->start[i] = first < 0 ? 0 : first < t->in ? first : t->in - 1;
         t->count[i] = (last < t->in ? last : t->in - 1) - t->start[i] + 1;
@@ -156,7 +157,7 @@ static int table_transpose(tlv_ctx *c, const table *t, table *r)
     return 1;
 }
 
-/* ---- running them ----------------------------------------------------------------------------------------- */
+/* ---- running them ---------------------------------------------------------------------------- */
 
 typedef struct pass_job {
     const tlvi_kset *k;
@@ -198,24 +199,28 @@ static void down_chunk(void *arg, int64_t r, int worker)
 /* x has C stride 1; the results are channels-last. */
 static tlv_tensor *pass_across(tlv_ctx *c, const tlv_tensor *x, const table *t)
 {
-    tlv_tensor *y = tlvi_new_image(c, (tlv_dtype)x->dtype, tlv_shape4(x->shape[0], x->shape[1], x->shape[2], t->out));
+    tlv_tensor *y = tlvi_new_image(c, (tlv_dtype)x->dtype,
+                                   tlv_shape4(x->shape[0], x->shape[1], x->shape[2], t->out));
     if (!y || tlvi_numel(y) == 0) return y;
     int64_t ch = x->shape[1];
-    pass_job j = { .k = tlvi_ks(c, x->dtype), .size = tlv_dtype_size((tlv_dtype)x->dtype), .t = t, .rows = x->shape[2],
-                   .n = ch, .from_batch = x->stride[0], .from_row = x->stride[2], .from_step = x->stride[3],
-                   .to_row = t->out * ch, .to_step = ch, .from = tlvi_ptr(x), .to = tlvi_ptr(y) };
-    tlvi_parallel_for(c, x->shape[0] * x->shape[2], t->out * (5 + t->taps * ch / 8), across_chunk, &j);
+    pass_job j = { .k = tlvi_ks(c, x->dtype), .size = tlv_dtype_size((tlv_dtype)x->dtype), .t = t,
+                   .rows = x->shape[2], .n = ch, .from_batch = x->stride[0],
+                   .from_row = x->stride[2], .from_step = x->stride[3], .to_row = t->out * ch,
+                   .to_step = ch, .from = tlvi_ptr(x), .to = tlvi_ptr(y) };
+    tlvi_parallel_for(c, x->shape[0] * x->shape[2], t->out * (5 + t->taps * ch / 8), across_chunk,
+                      &j);
     return y;
 }
 
 static tlv_tensor *pass_down(tlv_ctx *c, const tlv_tensor *x, const table *t)
 {
-    tlv_tensor *y = tlvi_new_image(c, (tlv_dtype)x->dtype, tlv_shape4(x->shape[0], x->shape[1], t->out, x->shape[3]));
+    tlv_tensor *y = tlvi_new_image(c, (tlv_dtype)x->dtype,
+                                   tlv_shape4(x->shape[0], x->shape[1], t->out, x->shape[3]));
     if (!y || tlvi_numel(y) == 0) return y;
     int64_t row = x->shape[3] * x->shape[1];
-    pass_job j = { .k = tlvi_ks(c, x->dtype), .size = tlv_dtype_size((tlv_dtype)x->dtype), .t = t, .rows = t->out,
-                   .n = row, .from_batch = x->shape[2] * row, .from_step = row, .to_row = row,
-                   .from = tlvi_ptr(x), .to = tlvi_ptr(y) };
+    pass_job j = { .k = tlvi_ks(c, x->dtype), .size = tlv_dtype_size((tlv_dtype)x->dtype), .t = t,
+                   .rows = t->out, .n = row, .from_batch = x->shape[2] * row, .from_step = row,
+                   .to_row = row, .from = tlvi_ptr(x), .to = tlvi_ptr(y) };
     tlvi_parallel_for(c, x->shape[0] * t->out, 5 + t->taps * row / 8, down_chunk, &j);
     return y;
 }
@@ -233,7 +238,8 @@ static tlv_tensor *resize_apply(tlv_ctx *c, const tlv_tensor *x, const resize_at
 {
     table t[2] = { { .in = 0 } }, r[2] = { { .in = 0 } };
     tlv_tensor *y = NULL;
-    int ok = table_make(c, &t[0], at->ih, at->oh, at->o) && table_make(c, &t[1], at->iw, at->ow, at->o);
+    int ok = table_make(c, &t[0], at->ih, at->oh, at->o)
+             && table_make(c, &t[1], at->iw, at->ow, at->o);
     if (ok && !forward) ok = table_transpose(c, &t[0], &r[0]) && table_transpose(c, &t[1], &r[1]);
     if (ok) y = forward ? resize_tables(c, x, &t[0], &t[1]) : resize_tables(c, x, &r[0], &r[1]);
     for (int i = 0; i < 2; i++) {
@@ -243,21 +249,25 @@ static tlv_tensor *resize_apply(tlv_ctx *c, const tlv_tensor *x, const resize_at
     return y;
 }
 
-/* ---- the ops ------------------------------------------------------------------------------------------------ */
+/* ---- the ops --------------------------------------------------------------------------------- */
 
-static int resize_fits(tlv_ctx *c, const char *op, const tlv_tensor *x, int64_t h, int64_t w, tlv_resize_opts o)
+static int resize_fits(tlv_ctx *c, const char *op, const tlv_tensor *x, int64_t h, int64_t w,
+                       tlv_resize_opts o)
 {
     const int64_t most = 1 << 30;
     if (!tlvi_is_float(c, op, x)) return 0;
     if (x->ndim != 4 || x->shape[2] < 1 || x->shape[3] < 1 || h < 1 || w < 1 || x->shape[2] > most
         || x->shape[3] > most || h > most || w > most) {
-        tlvi_fail(c, TLV_ERR_SHAPE, "x is [B,C,H,W]; sides are 1 .. 2^30", "%s: x is %s, to %lld x %lld", op,
-                  tlvi_shape_str(x).s, (long long)h, (long long)w);
+        tlvi_fail(c, TLV_ERR_SHAPE, "x is [B,C,H,W]; sides are 1 .. 2^30",
+                  "%s: x is %s, to %lld x %lld", op, tlvi_shape_str(x).s, (long long)h,
+                  (long long)w);
         return 0;
     }
-    if ((unsigned)o.mode > TLV_BICUBIC || (o.mode == TLV_NEAREST && (o.align_corners || o.antialias))) {
+    if ((unsigned)o.mode > TLV_BICUBIC
+        || (o.mode == TLV_NEAREST && (o.align_corners || o.antialias))) {
         tlvi_fail(c, TLV_ERR_ARG, "align_corners and antialias are for bilinear and bicubic",
-                  "%s: mode %d, align_corners %d, antialias %d", op, (int)o.mode, o.align_corners, o.antialias);
+                  "%s: mode %d, align_corners %d, antialias %d", op, (int)o.mode, o.align_corners,
+                  o.antialias);
         return 0;
     }
     return 1;

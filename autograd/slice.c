@@ -1,5 +1,5 @@
-/* slice.c -- cutting and joining: slice and place are each other's adjoints, cat's is slice.  All of
- * them only move values, so they take any dtype. */
+/* slice.c -- cutting and joining: slice and place are each other's adjoints, cat's is slice.  All
+ * of them only move values, so they take any dtype. */
 #include "autograd/op.h"
 
 enum { FEW = 16 };                      /* inputs of cat that fit on the stack */
@@ -7,8 +7,10 @@ enum { FEW = 16 };                      /* inputs of cat that fit on the stack *
 /* Shape s in x's memory order; an image that is a view with gaps stays channels-last. */
 static tlv_tensor *new_like(tlv_ctx *c, tlv_shape s, const tlv_tensor *x)
 {
-    int image = x->ndim == 4 && s.ndim == 4 && x->stride[1] == 1 && x->shape[1] > 1 && !tlvi_is_dense(x);
-    return image ? tlvi_new_image(c, (tlv_dtype)x->dtype, s) : tlvi_new_ordered(c, (tlv_dtype)x->dtype, s, x);
+    int image = x->ndim == 4 && s.ndim == 4 && x->stride[1] == 1 && x->shape[1] > 1
+                && !tlvi_is_dense(x);
+    return image ? tlvi_new_image(c, (tlv_dtype)x->dtype,
+                                  s) : tlvi_new_ordered(c, (tlv_dtype)x->dtype, s, x);
 }
 
 /* The axis in 0 .. ndim-1, or -1 with the error set. */
@@ -31,7 +33,7 @@ static tlv_tensor region(const tlv_tensor *y, int axis, int64_t start, int64_t n
     return r;
 }
 
-/* ---- slice and place ------------------------------------------------------------------------------------- */
+/* ---- slice and place ------------------------------------------------------------------------- */
 
 typedef struct slice_attr { int axis; int64_t start, stop, step; } slice_attr;
 
@@ -41,7 +43,8 @@ static int64_t clipped(int64_t i, int64_t n)
     return i < n ? i : n;
 }
 
-tlv_tensor *tlv_slice(tlv_ctx *c, const tlv_tensor *x, int axis, int64_t start, int64_t stop, int64_t step)
+tlv_tensor *tlv_slice(tlv_ctx *c, const tlv_tensor *x, int axis, int64_t start, int64_t stop,
+                      int64_t step)
 {
     if (!tlvi_ready1(c, "slice", x)) return NULL;
     int a = checked_axis(c, "slice", x, axis);
@@ -81,8 +84,8 @@ static tlv_tensor *filled_like(tlv_ctx *c, tlv_shape s, const tlv_tensor *x, dou
     return y;
 }
 
-tlv_tensor *tlv_place(tlv_ctx *c, const tlv_tensor *x, int axis, int64_t n, int64_t start, int64_t step,
-                      double value)
+tlv_tensor *tlv_place(tlv_ctx *c, const tlv_tensor *x, int axis, int64_t n, int64_t start,
+                      int64_t step, double value)
 {
     if (!tlvi_ready1(c, "place", x)) return NULL;
     int a = checked_axis(c, "place", x, axis);
@@ -91,8 +94,8 @@ tlv_tensor *tlv_place(tlv_ctx *c, const tlv_tensor *x, int axis, int64_t n, int6
     int fits = n >= 0 && step >= 1 && start >= 0 && start <= n
                && (m == 0 || (start < n && m - 1 <= (n - 1 - start) / step));
     TLVI_REQUIRE(c, fits, TLV_ERR_ARG, "start + step * (size of x - 1) must lie below n; step >= 1",
-                 "place: %lld elements at %lld, steps of %lld, do not fit on an axis of %lld", (long long)m,
-                 (long long)start, (long long)step, (long long)n);
+                 "place: %lld elements at %lld, steps of %lld, do not fit on an axis of %lld",
+                 (long long)m, (long long)start, (long long)step, (long long)n);
     tlv_shape s = tlv_shape_of(x);
     s.dim[a] = n;
     tlv_tensor *y = filled_like(c, s, x, value);
@@ -116,15 +119,16 @@ TLVI_VJP(PLACE)
     d[0] = tlv_slice(c, g, at->axis, at->start, stop, at->step);
 }
 
-tlv_tensor *tlv_pad(tlv_ctx *c, const tlv_tensor *x, int axis, int64_t before, int64_t after, double value)
+tlv_tensor *tlv_pad(tlv_ctx *c, const tlv_tensor *x, int axis, int64_t before, int64_t after,
+                    double value)
 {
     if (!tlvi_ready1(c, "pad", x)) return NULL;
     int a = checked_axis(c, "pad", x, axis);
     if (a < 0) return NULL;
     int64_t n = x->shape[a], low = before < 0 ? before : 0, high = after < 0 ? after : 0;
     TLVI_REQUIRE(c, low >= -n && high >= -n - low, TLV_ERR_ARG, "negative numbers crop what x has",
-                 "pad: %lld before and %lld after axis %d of x %s leave less than nothing", (long long)before,
-                 (long long)after, a, tlvi_shape_str(x).s);
+                 "pad: %lld before and %lld after axis %d of x %s leave less than nothing",
+                 (long long)before, (long long)after, a, tlvi_shape_str(x).s);
     tlv_tensor *y = tlvi_pass(x);
     if (low < 0 || high < 0) y = tlv_slice(c, y, a, -low, n + high, 1);
     if (!y || (before <= 0 && after <= 0)) return y;
@@ -134,7 +138,7 @@ tlv_tensor *tlv_pad(tlv_ctx *c, const tlv_tensor *x, int axis, int64_t before, i
     return tlv_place(c, y, a, front + y->shape[a] + back, front, 1, value);
 }
 
-/* ---- cat and stack --------------------------------------------------------------------------------------- */
+/* ---- cat and stack --------------------------------------------------------------------------- */
 
 /* The shape of the whole, or 0 with the error set. */
 static int cat_shape(tlv_ctx *c, int n, const tlv_tensor *const *x, int axis, tlv_shape *s)
@@ -142,9 +146,11 @@ static int cat_shape(tlv_ctx *c, int n, const tlv_tensor *const *x, int axis, tl
     *s = tlv_shape_of(x[0]);
     for (int i = 1; i < n; i++) {
         int fits = x[i]->ndim == x[0]->ndim;
-        for (int k = 0; fits && k < x[0]->ndim; k++) fits = k == axis || x[i]->shape[k] == x[0]->shape[k];
+        for (int k = 0; fits && k < x[0]->ndim; k++)
+            fits = k == axis || x[i]->shape[k] == x[0]->shape[k];
         if (!fits || x[i]->dtype != x[0]->dtype) {
-            tlvi_fail(c, fits ? TLV_ERR_DTYPE : TLV_ERR_SHAPE, "dtypes, and all dims but the axis, must be equal",
+            tlvi_fail(c, fits ? TLV_ERR_DTYPE : TLV_ERR_SHAPE,
+                      "dtypes, and all dims but the axis, must be equal",
                       "cat: input %d is %s%s but input 0 is %s%s, on axis %d", i,
                       tlv_dtype_name((tlv_dtype)x[i]->dtype), tlvi_shape_str(x[i]).s,
                       tlv_dtype_name((tlv_dtype)x[0]->dtype), tlvi_shape_str(x[0]).s, axis);
@@ -171,7 +177,8 @@ tlv_tensor *tlv_cat(tlv_ctx *c, int n, const tlv_tensor *const *x, int axis)
         tlv_tensor part = region(y, a, at, x[i]->shape[a], 1);
         tlvi_copy_strided(c, x[i], &part);
     }
-    tlvi_record_args r = { .op = TLV_OP_CAT, .n_in = n, .in = x, .out = { y }, .attr = &a, .attr_bytes = sizeof a };
+    tlvi_record_args r = { .op = TLV_OP_CAT, .n_in = n, .in = x, .out = { y }, .attr = &a,
+                           .attr_bytes = sizeof a };
     return tlvi_record(c, &r);
 }
 TLVI_EXEC(CAT)
@@ -201,13 +208,16 @@ tlv_tensor *tlv_stack(tlv_ctx *c, int n, const tlv_tensor *const *x, int axis)
     TLVI_REQUIRE(c, n >= 1 && x, TLV_ERR_ARG, "pass at least one tensor", "stack: %d tensors", n);
     if (!tlvi_ready_slow(c, "stack", n, x)) return NULL;
     int a = tlvi_axis(axis, x[0]->ndim + 1);
-    TLVI_REQUIRE(c, a >= 0 && x[0]->ndim < TLV_MAX_DIMS, TLV_ERR_ARG, "the new axis is one of y, which has one more",
+    TLVI_REQUIRE(c, a >= 0 && x[0]->ndim < TLV_MAX_DIMS, TLV_ERR_ARG,
+                 "the new axis is one of y, which has one more",
                  "stack: axis %d for tensors of shape %s", axis, tlvi_shape_str(x[0]).s);
     for (int i = 1; i < n; i++)
         TLVI_REQUIRE(c, tlvi_same_shape(x[i], x[0]), TLV_ERR_SHAPE, "all shapes must be equal",
-                     "stack: input %d is %s but input 0 is %s", i, tlvi_shape_str(x[i]).s, tlvi_shape_str(x[0]).s);
+                     "stack: input %d is %s but input 0 is %s", i, tlvi_shape_str(x[i]).s,
+                     tlvi_shape_str(x[0]).s);
     tlv_shape s = { .ndim = x[0]->ndim + 1 };
-    for (int k = 0; k < s.ndim; k++) s.dim[k] = k < a ? x[0]->shape[k] : k == a ? 1 : x[0]->shape[k - 1];
+    for (int k = 0; k < s.ndim; k++)
+        s.dim[k] = k < a ? x[0]->shape[k] : k == a ? 1 : x[0]->shape[k - 1];
     const tlv_tensor *few[FEW], **in = few;
     size_t bytes = (size_t)n * sizeof *in;
     if (n > FEW && !(in = tlvi_alloc(c, bytes))) return NULL;
@@ -217,7 +227,7 @@ tlv_tensor *tlv_stack(tlv_ctx *c, int n, const tlv_tensor *const *x, int axis)
     return y;
 }
 
-/* ---- flip and roll --------------------------------------------------------------------------------------- */
+/* ---- flip and roll --------------------------------------------------------------------------- */
 
 tlv_tensor *tlv_flip(tlv_ctx *c, const tlv_tensor *x, tlv_axes axes)
 {
@@ -227,8 +237,9 @@ tlv_tensor *tlv_flip(tlv_ctx *c, const tlv_tensor *x, tlv_axes axes)
     int count = axes.n < 0 ? x->ndim : axes.n;
     for (int i = 0; i < count; i++) {
         int a = tlvi_axis(axes.n < 0 ? i : axes.axis[i], x->ndim);
-        TLVI_REQUIRE(c, a >= 0 && !(seen >> a & 1), TLV_ERR_ARG, "axes run from -ndim to ndim-1, each at most once",
-                     "flip: axis %d of x %s", axes.axis[i], tlvi_shape_str(x).s);
+        TLVI_REQUIRE(c, a >= 0 && !(seen >> a & 1), TLV_ERR_ARG,
+                     "axes run from -ndim to ndim-1, each at most once", "flip: axis %d of x %s",
+                     axes.axis[i], tlvi_shape_str(x).s);
         seen |= 1u << a;
         if (x->shape[a] > 0) back.offset += (x->shape[a] - 1) * x->stride[a];
         back.stride[a] = -x->stride[a];

@@ -8,14 +8,16 @@ typedef struct softmax_job {
     size_t size;
     int log;
     int64_t outer, n, inner;                // [outer, n, inner] in memory
-    int64_t rows, strips;                   // inner 1: rows a chunk; else strips of columns an outer block
+    // inner 1: rows a chunk; else strips of columns an outer block
+    int64_t rows, strips;
     const char *a, *b;                      // x; or y and g
     char *out;
 } softmax_job;
 
 static void softmax_block(const softmax_job *j, int64_t at, int64_t cols)
 {
-    size_t skip = (size_t)at * j->size, n = (size_t)j->n, w = (size_t)cols, stride = (size_t)j->inner;
+    size_t skip = (size_t)at * j->size, n = (size_t)j->n, w = (size_t)cols,
+        stride = (size_t)j->inner;
     if (j->b) j->k->softmax_grad(n, w, stride, j->log, j->a + skip, j->b + skip, j->out + skip);
     else j->k->softmax(n, w, stride, j->log, j->a + skip, j->out + skip);
 }
@@ -35,26 +37,30 @@ static void softmax_chunk(void *arg, int64_t i, int worker)
 }
 
 /* a, out and b (or NULL) are dense, of one shape and order. */
-static void softmax_run(tlv_ctx *c, int log, int axis, const tlv_tensor *a, const tlv_tensor *b, tlv_tensor *out)
+static void softmax_run(tlv_ctx *c, int log, int axis, const tlv_tensor *a, const tlv_tensor *b,
+                        tlv_tensor *out)
 {
     int64_t count = tlvi_numel(a);
     if (count == 0) return;
-    softmax_job j = { .k = tlvi_ks(c, a->dtype), .size = tlv_dtype_size((tlv_dtype)a->dtype), .log = log,
-                      .n = a->shape[axis], .a = tlvi_ptr(a), .b = b ? tlvi_ptr(b) : NULL, .out = tlvi_ptr(out) };
+    softmax_job j = { .k = tlvi_ks(c, a->dtype), .size = tlv_dtype_size((tlv_dtype)a->dtype),
+                      .log = log, .n = a->shape[axis], .a = tlvi_ptr(a),
+                      .b = b ? tlvi_ptr(b) : NULL, .out = tlvi_ptr(out) };
     j.inner = j.n > 1 ? a->stride[axis] : 1;
     j.outer = count / (j.n * j.inner);
     j.rows = j.n < ELEMENTS ? ELEMENTS / j.n : 1;
     j.strips = (j.inner - 1) / COLUMNS + 1;
-    if (j.inner == 1) tlvi_parallel_for(c, (j.outer - 1) / j.rows + 1, j.rows * j.n, softmax_chunk, &j);
+    if (j.inner == 1)
+        tlvi_parallel_for(c, (j.outer - 1) / j.rows + 1, j.rows * j.n, softmax_chunk, &j);
     else tlvi_parallel_for(c, j.outer * j.strips, j.n * COLUMNS, softmax_chunk, &j);
 }
 
-static tlv_tensor *softmax_apply(tlv_ctx *c, const char *op, int log, const tlv_tensor *x, int *axis)
+static tlv_tensor *softmax_apply(tlv_ctx *c, const char *op, int log, const tlv_tensor *x,
+                                 int *axis)
 {
     if (!tlvi_ready1(c, op, x) || !tlvi_is_float(c, op, x)) return NULL;
     int a = tlvi_axis(*axis, x->ndim);
-    TLVI_REQUIRE(c, a >= 0, TLV_ERR_ARG, "axes run from -ndim to ndim-1", "%s: axis %d of x %s", op, *axis,
-                 tlvi_shape_str(x).s);
+    TLVI_REQUIRE(c, a >= 0, TLV_ERR_ARG, "axes run from -ndim to ndim-1", "%s: axis %d of x %s", op,
+                 *axis, tlvi_shape_str(x).s);
     *axis = a;
     const tlv_tensor *h = tlvi_is_dense(x) ? x : tlvi_row_major(c, x);
     tlv_tensor *y = h ? tlvi_new_ordered(c, (tlv_dtype)x->dtype, tlv_shape_of(x), h) : NULL;
@@ -73,7 +79,8 @@ static const tlv_tensor *ordered_like(tlv_ctx *c, const tlv_tensor *g, const tlv
     return t;
 }
 
-static tlv_tensor *softmax_grad_fused(tlv_ctx *c, int log, int axis, const tlv_tensor *y, const tlv_tensor *g)
+static tlv_tensor *softmax_grad_fused(tlv_ctx *c, int log, int axis, const tlv_tensor *y,
+                                      const tlv_tensor *g)
 {
     if (!tlvi_ready2(c, "softmax", y, g)) return NULL;
     const tlv_tensor *h = ordered_like(c, g, y);

@@ -6,7 +6,8 @@ static const tlv_rng_key KEY = { 0x5eed };
 /* p, whole examples */
 static tlv_tensor *dropout_call(tlv_ctx *c, const tlv_tensor *const *in, const op_case *k)
 {
-    return k->opt[1] != 0 ? tlv_drop_path(c, in[0], k->opt[0], KEY) : tlv_dropout(c, in[0], k->opt[0], KEY);
+    if (k->opt[1] != 0) return tlv_drop_path(c, in[0], k->opt[0], KEY);
+    return tlv_dropout(c, in[0], k->opt[0], KEY);
 }
 
 static void dropout_ref(const op_case *k, const double *const *in, double *out)
@@ -33,7 +34,8 @@ int case_DROPOUT(int i, op_case *k)
         { "drop path, empty", { 2, { 3, 0 } }, 0.5, 1 },
     };
     if (i >= (int)(sizeof CASES / sizeof CASES[0])) return 0;
-    *k = (op_case){ .text = CASES[i].text, .n_in = 1, .in = { { .shape = CASES[i].x } }, .out = CASES[i].x,
-                    .call = dropout_call, .ref = dropout_ref, .opt = { CASES[i].p, CASES[i].path }, .no_second = 1 };
+    *k = (op_case){ .text = CASES[i].text, .n_in = 1, .in = { { .shape = CASES[i].x } },
+                    .out = CASES[i].x, .call = dropout_call, .ref = dropout_ref,
+                    .opt = { CASES[i].p, CASES[i].path }, .no_second = 1 };
     return 1;
 }

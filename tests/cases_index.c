@@ -10,7 +10,7 @@ static int64_t product(tlv_shape s, int from, int to)
     return n;
 }
 
-/* ---- gather and scatter_add: axis, n on that axis ---------------------------------------------------------- */
+/* ---- gather and scatter_add: axis, n on that axis -------------------------------------------- */
 
 static tlv_tensor *gather_call(tlv_ctx *c, const tlv_tensor *const *in, const op_case *k)
 {
@@ -21,11 +21,13 @@ static void gather_ref(const op_case *k, const double *const *in, double *out)
 {
     tlv_shape x = k->in[0].shape;
     int axis = axis_of(k->opt[0], x.ndim);
-    int64_t outer = product(x, 0, axis), inner = product(x, axis + 1, x.ndim), m = case_numel(k->in[1].shape);
+    int64_t outer = product(x, 0, axis), inner = product(x, axis + 1, x.ndim),
+        m = case_numel(k->in[1].shape);
     for (int64_t o = 0; o < outer; o++)
         for (int64_t j = 0; j < m; j++)
             for (int64_t i = 0; i < inner; i++)
-                out[(o * m + j) * inner + i] = in[0][(o * x.dim[axis] + (int64_t)in[1][j]) * inner + i];
+                out[(o * m + j) * inner + i]
+                    = in[0][(o * x.dim[axis] + (int64_t)in[1][j]) * inner + i];
 }
 
 static tlv_tensor *scatter_call(tlv_ctx *c, const tlv_tensor *const *in, const op_case *k)
@@ -37,12 +39,14 @@ static void scatter_ref(const op_case *k, const double *const *in, double *out)
 {
     tlv_shape y = k->out;
     int axis = axis_of(k->opt[0], y.ndim);
-    int64_t outer = product(y, 0, axis), inner = product(y, axis + 1, y.ndim), m = case_numel(k->in[1].shape);
+    int64_t outer = product(y, 0, axis), inner = product(y, axis + 1, y.ndim),
+        m = case_numel(k->in[1].shape);
     for (int64_t i = 0; i < case_numel(y); i++) out[i] = 0;
     for (int64_t o = 0; o < outer; o++)
         for (int64_t j = 0; j < m; j++)
             for (int64_t i = 0; i < inner; i++)
-                out[(o * y.dim[axis] + (int64_t)in[1][j]) * inner + i] += in[0][(o * m + j) * inner + i];
+                out[(o * y.dim[axis] + (int64_t)in[1][j]) * inner + i]
+                    += in[0][(o * m + j) * inner + i];
 }
 
 /* x is the side with the axis, y the one with index's dims. */
@@ -71,8 +75,9 @@ static int gather_case(int i, op_case *k, int scatter)
     *k = (op_case){ .text = CASES[i].text, .n_in = 2, .out = scatter ? CASES[i].x : CASES[i].y,
                     .in = { { .shape = scatter ? CASES[i].y : CASES[i].x },
                             { .shape = CASES[i].index, .kind = CASE_INDEX, .lo = 0, .hi = n - 1 } },
-                    .call = scatter ? scatter_call : gather_call, .ref = scatter ? scatter_ref : gather_ref,
-                    .opt = { CASES[i].axis, n }, .no_second = 1 };
+                    .call = scatter ? scatter_call : gather_call,
+                    .ref = scatter ? scatter_ref : gather_ref, .opt = { CASES[i].axis, n },
+                    .no_second = 1 };
     return 1;
 }
 
@@ -81,7 +86,7 @@ int case_GATHER(int i, op_case *k) { return gather_case(i, k, 0); }
 int case_SCATTER_ADD(int i, op_case *k);
 int case_SCATTER_ADD(int i, op_case *k) { return gather_case(i, k, 1); }
 
-/* ---- along an axis: axis, n on that axis --------------------------------------------------------------------- */
+/* ---- along an axis: axis, n on that axis ----------------------------------------------------- */
 
 static tlv_tensor *take_call(tlv_ctx *c, const tlv_tensor *const *in, const op_case *k)
 {
@@ -110,7 +115,8 @@ static void take_ref(const op_case *k, const double *const *in, double *out)
 static void put_ref(const op_case *k, const double *const *in, double *out)
 {
     for (int64_t i = 0; i < case_numel(k->out); i++) out[i] = 0;
-    for (int64_t i = 0; i < case_numel(k->in[0].shape); i++) out[other_place(k, in[1], i)] += in[0][i];
+    for (int64_t i = 0; i < case_numel(k->in[0].shape); i++)
+        out[other_place(k, in[1], i)] += in[0][i];
 }
 
 static int along_case(int i, op_case *k, int put)
@@ -140,7 +146,7 @@ int case_TAKE_ALONG(int i, op_case *k) { return along_case(i, k, 0); }
 int case_PUT_ALONG(int i, op_case *k);
 int case_PUT_ALONG(int i, op_case *k) { return along_case(i, k, 1); }
 
-/* ---- one-hot: the second input only tells the dtype ----------------------------------------------------------- */
+/* ---- one-hot: the second input only tells the dtype ------------------------------------------ */
 
 static tlv_tensor *one_hot_call(tlv_ctx *c, const tlv_tensor *const *in, const op_case *k)
 {
@@ -165,8 +171,10 @@ int case_ONE_HOT(int i, op_case *k)
     };
     if (i >= (int)(sizeof CASES / sizeof CASES[0])) return 0;
     double n = (double)CASES[i].y.dim[CASES[i].y.ndim - 1];
-    *k = (op_case){ .text = CASES[i].text, .n_in = 2, .out = CASES[i].y, .call = one_hot_call, .ref = one_hot_ref,
-                    .in = { { .shape = CASES[i].index, .kind = CASE_INDEX, .lo = CASES[i].lo, .hi = n - 1 },
+    *k = (op_case){ .text = CASES[i].text, .n_in = 2, .out = CASES[i].y, .call = one_hot_call,
+                    .ref = one_hot_ref,
+                    .in = { { .shape = CASES[i].index, .kind = CASE_INDEX,
+                              .lo = CASES[i].lo, .hi = n - 1 },
                             { .shape = { 0, { 0 } }, .kind = CASE_CONST } } };
     return 1;
 }

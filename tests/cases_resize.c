@@ -23,11 +23,14 @@ static void weights(const op_case *k, int64_t n, int64_t m, int64_t i, double *w
 {
     tlv_resize_mode mode = (tlv_resize_mode)(int)k->opt[0];
     int corners = k->opt[1] != 0;
-    double scale = !corners ? (double)n / (double)m : m > 1 ? (double)(n - 1) / (double)(m - 1) : 0, sum = 0;
+    double scale = !corners ? (double)n / (double)m : m > 1 ? (double)(n - 1) / (double)(m - 1) : 0,
+        sum = 0;
     for (int64_t j = 0; j < n; j++) w[j] = 0;
     if (k->opt[2] != 0) {
-        double wide = scale > 1 ? scale : 1, reach = wide * (mode == TLV_BICUBIC ? 2 : 1), centre = scale * ((double)i + 0.5);
-        double first = floor(within(centre - reach + 0.5, 0, 1e9)), end = floor(within(centre + reach + 0.5, 0, (double)n));
+        double wide = scale > 1 ? scale : 1, reach = wide * (mode == TLV_BICUBIC ? 2 : 1),
+            centre = scale * ((double)i + 0.5);
+        double first = floor(within(centre - reach + 0.5, 0, 1e9)),
+            end = floor(within(centre + reach + 0.5, 0, (double)n));
         for (int64_t j = (int64_t)first; j < (int64_t)end; j++) {
             double t = ((double)j + 0.5 - centre) / wide;
             w[j] = mode == TLV_BICUBIC ? cubic(t, -0.5) : triangle(t);
@@ -48,7 +51,8 @@ static void weights(const op_case *k, int64_t n, int64_t m, int64_t i, double *w
 }
 
 /* out += or its adjoint; x [B,C,h,w], y [B,C,oh,ow]. */
-static void resize_walk(const op_case *k, tlv_shape x, tlv_shape y, int adjoint, const double *from, double *to)
+static void resize_walk(const op_case *k, tlv_shape x, tlv_shape y, int adjoint, const double *from,
+                        double *to)
 {
     int64_t h = x.dim[2], w = x.dim[3], oh = y.dim[2], ow = y.dim[3];
     for (int64_t i = 0; i < case_numel(k->out); i++) to[i] = 0;
@@ -94,20 +98,29 @@ static void adjoint_ref(const op_case *k, const double *const *in, double *out)
 
 static int resize_case(int i, op_case *k, int adjoint)
 {
-    static const struct { const char *text; tlv_shape x, y; int mode, corners, antialias; } CASES[] = {
+    static const struct {
+        const char *text;
+        tlv_shape x, y;
+        int mode, corners, antialias;
+    } CASES[] = {
         { "nearest up", { 4, { 2, 3, 3, 4 } }, { 4, { 2, 3, 7, 8 } }, TLV_NEAREST, 0, 0 },
         { "nearest down", { 4, { 2, 3, 7, 8 } }, { 4, { 2, 3, 3, 5 } }, TLV_NEAREST, 0, 0 },
         { "bilinear up", { 4, { 2, 3, 3, 4 } }, { 4, { 2, 3, 6, 7 } }, TLV_BILINEAR, 0, 0 },
         { "bilinear down", { 4, { 1, 3, 9, 7 } }, { 4, { 1, 3, 4, 3 } }, TLV_BILINEAR, 0, 0 },
         { "bilinear, corners", { 4, { 2, 2, 3, 4 } }, { 4, { 2, 2, 5, 3 } }, TLV_BILINEAR, 1, 0 },
-        { "bilinear, corners, to one", { 4, { 1, 2, 3, 4 } }, { 4, { 1, 2, 1, 1 } }, TLV_BILINEAR, 1, 0 },
-        { "bilinear, antialias down", { 4, { 1, 2, 9, 11 } }, { 4, { 1, 2, 4, 3 } }, TLV_BILINEAR, 0, 1 },
-        { "bilinear, antialias up", { 4, { 1, 2, 3, 4 } }, { 4, { 1, 2, 5, 7 } }, TLV_BILINEAR, 0, 1 },
+        { "bilinear, corners, to one", { 4, { 1, 2, 3, 4 } }, { 4, { 1, 2, 1, 1 } }, TLV_BILINEAR,
+          1, 0 },
+        { "bilinear, antialias down", { 4, { 1, 2, 9, 11 } }, { 4, { 1, 2, 4, 3 } }, TLV_BILINEAR,
+          0, 1 },
+        { "bilinear, antialias up", { 4, { 1, 2, 3, 4 } }, { 4, { 1, 2, 5, 7 } }, TLV_BILINEAR, 0,
+          1 },
         { "bicubic up", { 4, { 1, 3, 4, 5 } }, { 4, { 1, 3, 7, 9 } }, TLV_BICUBIC, 0, 0 },
         { "bicubic down", { 4, { 1, 3, 9, 8 } }, { 4, { 1, 3, 3, 5 } }, TLV_BICUBIC, 0, 0 },
         { "bicubic, corners", { 4, { 1, 2, 4, 5 } }, { 4, { 1, 2, 6, 3 } }, TLV_BICUBIC, 1, 0 },
-        { "bicubic, antialias down", { 4, { 1, 2, 11, 9 } }, { 4, { 1, 2, 3, 4 } }, TLV_BICUBIC, 0, 1 },
-        { "bicubic, antialias up", { 4, { 1, 2, 3, 4 } }, { 4, { 1, 2, 6, 5 } }, TLV_BICUBIC, 0, 1 },
+        { "bicubic, antialias down", { 4, { 1, 2, 11, 9 } }, { 4, { 1, 2, 3, 4 } }, TLV_BICUBIC, 0,
+          1 },
+        { "bicubic, antialias up", { 4, { 1, 2, 3, 4 } }, { 4, { 1, 2, 6, 5 } }, TLV_BICUBIC, 0,
+          1 },
         { "antialias, corners", { 4, { 1, 2, 7, 8 } }, { 4, { 1, 2, 3, 5 } }, TLV_BILINEAR, 1, 1 },
         { "many channels", { 4, { 1, 19, 3, 2 } }, { 4, { 1, 19, 4, 3 } }, TLV_BILINEAR, 0, 0 },
         { "from one pixel", { 4, { 2, 3, 1, 1 } }, { 4, { 2, 3, 3, 2 } }, TLV_BICUBIC, 0, 0 },
@@ -118,8 +131,10 @@ static int resize_case(int i, op_case *k, int adjoint)
     if (i >= (int)(sizeof CASES / sizeof CASES[0])) return 0;
     *k = (op_case){ .text = CASES[i].text, .n_in = 1, .out = adjoint ? CASES[i].x : CASES[i].y,
                     .in = { { .shape = adjoint ? CASES[i].y : CASES[i].x } },
-                    .call = adjoint ? adjoint_call : resize_call, .ref = adjoint ? adjoint_ref : resize_ref,
-                    .opt = { CASES[i].mode, CASES[i].corners, CASES[i].antialias }, .no_second = 1 };
+                    .call = adjoint ? adjoint_call : resize_call,
+                    .ref = adjoint ? adjoint_ref : resize_ref,
+                    .opt = { CASES[i].mode, CASES[i].corners, CASES[i].antialias },
+                    .no_second = 1 };
     return 1;
 }
 

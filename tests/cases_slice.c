@@ -18,7 +18,7 @@ static int64_t ravel(tlv_shape s, const int64_t *at)
 
 static int axis_of(double axis, int ndim) { return axis < 0 ? (int)axis + ndim : (int)axis; }
 
-/* ---- slice: axis, start, stop, step ---------------------------------------------------------------------- */
+/* ---- slice: axis, start, stop, step ---------------------------------------------------------- */
 
 static tlv_tensor *slice_call(tlv_ctx *c, const tlv_tensor *const *in, const op_case *k)
 {
@@ -59,17 +59,18 @@ int case_SLICE(int i, op_case *k)
         { "empty", { 2, { 0, 5 } }, { 2, { 0, 2 } }, { 1, 0, 2, 1 } },
     };
     if (i >= (int)(sizeof CASES / sizeof CASES[0])) return 0;
-    *k = (op_case){ .text = CASES[i].text, .n_in = 1, .in = { { .shape = CASES[i].x } }, .out = CASES[i].y,
-                    .call = slice_call, .ref = slice_ref, .no_second = 1 };
+    *k = (op_case){ .text = CASES[i].text, .n_in = 1, .in = { { .shape = CASES[i].x } },
+                    .out = CASES[i].y, .call = slice_call, .ref = slice_ref, .no_second = 1 };
     for (int d = 0; d < 4; d++) k->opt[d] = CASES[i].opt[d];
     return 1;
 }
 
-/* ---- place: axis, n, start, step, value;  pad: axis, before, after, value --------------------------------- */
+/* ---- place: axis, n, start, step, value;  pad: axis, before, after, value -------------------- */
 
 static tlv_tensor *place_call(tlv_ctx *c, const tlv_tensor *const *in, const op_case *k)
 {
-    return tlv_place(c, in[0], (int)k->opt[0], (int64_t)k->opt[1], (int64_t)k->opt[2], (int64_t)k->opt[3], k->opt[4]);
+    return tlv_place(c, in[0], (int)k->opt[0], (int64_t)k->opt[1], (int64_t)k->opt[2],
+                     (int64_t)k->opt[3], k->opt[4]);
 }
 
 static void place_ref(const op_case *k, const double *const *in, double *out)
@@ -109,8 +110,10 @@ int case_PLACE(int i, op_case *k)
         { "in the middle", 0, { 1, { 3 } }, { 1, { 7 } }, { 0, 7, 2, 1, 0 } },
         { "with steps and a value", 0, { 2, { 2, 3 } }, { 2, { 2, 9 } }, { 1, 9, 1, 3, 0.75 } },
         { "rows", 0, { 2, { 2, 3 } }, { 2, { 4, 3 } }, { -2, 4, 0, 3, 0 } },
-        { "channels of images", 0, { 4, { 2, 3, 4, 5 } }, { 4, { 2, 8, 4, 5 } }, { 1, 8, 1, 2, 0 } },
-        { "pixels of images, a value", 0, { 4, { 2, 3, 2, 5 } }, { 4, { 2, 3, 5, 5 } }, { 2, 5, 1, 3, -1.5 } },
+        { "channels of images", 0, { 4, { 2, 3, 4, 5 } }, { 4, { 2, 8, 4, 5 } },
+          { 1, 8, 1, 2, 0 } },
+        { "pixels of images, a value", 0, { 4, { 2, 3, 2, 5 } }, { 4, { 2, 3, 5, 5 } },
+          { 2, 5, 1, 3, -1.5 } },
         { "one, with a huge step", 0, { 2, { 1, 3 } }, { 2, { 3, 3 } }, { 0, 3, 2, 1e9, 2 } },
         { "nothing among values", 0, { 2, { 2, 0 } }, { 2, { 2, 4 } }, { 1, 4, 4, 1, 1.25 } },
         { "empty", 0, { 2, { 0, 2 } }, { 2, { 0, 4 } }, { 1, 4, 1, 1, 0 } },
@@ -121,14 +124,14 @@ int case_PLACE(int i, op_case *k)
         { "crop both", 1, { 2, { 7, 2 } }, { 2, { 3, 2 } }, { 0, -1, -3, 0 } },
     };
     if (i >= (int)(sizeof CASES / sizeof CASES[0])) return 0;
-    *k = (op_case){ .text = CASES[i].text, .n_in = 1, .in = { { .shape = CASES[i].x } }, .out = CASES[i].y,
-                    .call = CASES[i].pad ? pad_call : place_call, .ref = CASES[i].pad ? pad_ref : place_ref,
-                    .no_second = 1 };
+    *k = (op_case){ .text = CASES[i].text, .n_in = 1, .in = { { .shape = CASES[i].x } },
+                    .out = CASES[i].y, .call = CASES[i].pad ? pad_call : place_call,
+                    .ref = CASES[i].pad ? pad_ref : place_ref, .no_second = 1 };
     for (int d = 0; d < 5; d++) k->opt[d] = CASES[i].opt[d];
     return 1;
 }
 
-/* ---- cat and stack: axis;  roll: axis, shift --------------------------------------------------------------- */
+/* ---- cat and stack: axis;  roll: axis, shift ------------------------------------------------- */
 
 static tlv_tensor *cat_call(tlv_ctx *c, const tlv_tensor *const *in, const op_case *k)
 {
@@ -185,32 +188,47 @@ int case_CAT(int i, op_case *k);
 int case_CAT(int i, op_case *k)
 {
     enum { CAT, STACK, ROLL };
-    static const struct { const char *text; int what, n; tlv_shape x[3], y; double opt[2]; } CASES[] = {
+    static const struct {
+        const char *text;
+        int what, n;
+        tlv_shape x[3], y;
+        double opt[2];
+    } CASES[] = {
         { "rows", CAT, 2, { { 2, { 2, 3 } }, { 2, { 4, 3 } } }, { 2, { 6, 3 } }, { 0 } },
-        { "columns", CAT, 3, { { 2, { 2, 3 } }, { 2, { 2, 1 } }, { 2, { 2, 2 } } }, { 2, { 2, 6 } }, { -1 } },
-        { "channels of images", CAT, 2, { { 4, { 2, 3, 3, 4 } }, { 4, { 2, 2, 3, 4 } } }, { 4, { 2, 5, 3, 4 } }, { 1 } },
-        { "images", CAT, 2, { { 4, { 1, 3, 3, 4 } }, { 4, { 2, 3, 3, 4 } } }, { 4, { 3, 3, 3, 4 } }, { 0 } },
+        { "columns", CAT, 3, { { 2, { 2, 3 } }, { 2, { 2, 1 } }, { 2, { 2, 2 } } }, { 2, { 2, 6 } },
+          { -1 } },
+        { "channels of images", CAT, 2, { { 4, { 2, 3, 3, 4 } }, { 4, { 2, 2, 3, 4 } } },
+          { 4, { 2, 5, 3, 4 } }, { 1 } },
+        { "images", CAT, 2, { { 4, { 1, 3, 3, 4 } }, { 4, { 2, 3, 3, 4 } } }, { 4, { 3, 3, 3, 4 } },
+          { 0 } },
         { "one", CAT, 1, { { 1, { 3 } } }, { 1, { 3 } }, { 0 } },
-        { "with an empty one", CAT, 3, { { 1, { 3 } }, { 1, { 0 } }, { 1, { 2 } } }, { 1, { 5 } }, { 0 } },
+        { "with an empty one", CAT, 3, { { 1, { 3 } }, { 1, { 0 } }, { 1, { 2 } } }, { 1, { 5 } },
+          { 0 } },
         { "empty", CAT, 2, { { 2, { 0, 3 } }, { 2, { 0, 2 } } }, { 2, { 0, 5 } }, { 1 } },
-        { "stack in front", STACK, 3, { { 2, { 2, 3 } }, { 2, { 2, 3 } }, { 2, { 2, 3 } } }, { 3, { 3, 2, 3 } }, { 0 } },
-        { "stack at the end", STACK, 2, { { 2, { 2, 3 } }, { 2, { 2, 3 } } }, { 3, { 2, 3, 2 } }, { -1 } },
-        { "stack in the middle", STACK, 2, { { 2, { 2, 3 } }, { 2, { 2, 3 } } }, { 3, { 2, 2, 3 } }, { 1 } },
-        { "stack scalars", STACK, 3, { { 0, { 0 } }, { 0, { 0 } }, { 0, { 0 } } }, { 1, { 3 } }, { 0 } },
+        { "stack in front", STACK, 3, { { 2, { 2, 3 } }, { 2, { 2, 3 } }, { 2, { 2, 3 } } },
+          { 3, { 3, 2, 3 } }, { 0 } },
+        { "stack at the end", STACK, 2, { { 2, { 2, 3 } }, { 2, { 2, 3 } } }, { 3, { 2, 3, 2 } },
+          { -1 } },
+        { "stack in the middle", STACK, 2, { { 2, { 2, 3 } }, { 2, { 2, 3 } } }, { 3, { 2, 2, 3 } },
+          { 1 } },
+        { "stack scalars", STACK, 3, { { 0, { 0 } }, { 0, { 0 } }, { 0, { 0 } } }, { 1, { 3 } },
+          { 0 } },
         { "roll", ROLL, 1, { { 2, { 3, 5 } } }, { 2, { 3, 5 } }, { 1, 2 } },
         { "roll back by more than all", ROLL, 1, { { 2, { 5, 2 } } }, { 2, { 5, 2 } }, { 0, -7 } },
     };
-    static tlv_tensor *(*const CALL[])(tlv_ctx *, const tlv_tensor *const *, const op_case *) = { cat_call, stack_call,
-                                                                                                  roll_call };
-    static void (*const REF[])(const op_case *, const double *const *, double *) = { cat_ref, stack_ref, roll_ref };
+    static tlv_tensor *(*const CALL[])(tlv_ctx *, const tlv_tensor *const *,
+                                       const op_case *) = { cat_call, stack_call, roll_call };
+    static void (*const REF[])(const op_case *, const double *const *,
+                               double *) = { cat_ref, stack_ref, roll_ref };
     if (i >= (int)(sizeof CASES / sizeof CASES[0])) return 0;
-    *k = (op_case){ .text = CASES[i].text, .n_in = CASES[i].n, .out = CASES[i].y, .call = CALL[CASES[i].what],
-                    .ref = REF[CASES[i].what], .opt = { CASES[i].opt[0], CASES[i].opt[1] }, .no_second = 1 };
+    *k = (op_case){ .text = CASES[i].text, .n_in = CASES[i].n, .out = CASES[i].y,
+                    .call = CALL[CASES[i].what], .ref = REF[CASES[i].what],
+                    .opt = { CASES[i].opt[0], CASES[i].opt[1] }, .no_second = 1 };
     for (int n = 0; n < CASES[i].n; n++) k->in[n].shape = CASES[i].x[n];
     return 1;
 }
 
-/* ---- flip: number of axes, axes ------------------------------------------------------------------------------ */
+/* ---- flip: number of axes, axes -------------------------------------------------------------- */
 
 static tlv_tensor *flip_call(tlv_ctx *c, const tlv_tensor *const *in, const op_case *k)
 {
@@ -248,8 +266,8 @@ int case_FLIP(int i, op_case *k)
         { "empty", { 2, { 2, 0 } }, { 2, 0, 1 } },
     };
     if (i >= (int)(sizeof CASES / sizeof CASES[0])) return 0;
-    *k = (op_case){ .text = CASES[i].text, .n_in = 1, .in = { { .shape = CASES[i].x } }, .out = CASES[i].x,
-                    .call = flip_call, .ref = flip_ref, .no_second = 1 };
+    *k = (op_case){ .text = CASES[i].text, .n_in = 1, .in = { { .shape = CASES[i].x } },
+                    .out = CASES[i].x, .call = flip_call, .ref = flip_ref, .no_second = 1 };
     for (int d = 0; d < 4; d++) k->opt[d] = CASES[i].opt[d];
     return 1;
 }

@@ -19,7 +19,8 @@ static void softmax_ref(const op_case *k, const double *const *in, double *out)
 
 static tlv_tensor *softmax_call(tlv_ctx *c, const tlv_tensor *const *in, const op_case *k)
 {
-    return k->opt[1] != 0 ? tlv_log_softmax(c, in[0], (int)k->opt[0]) : tlv_softmax(c, in[0], (int)k->opt[0]);
+    return k->opt[1] != 0 ? tlv_log_softmax(c, in[0], (int)k->opt[0])
+                          : tlv_softmax(c, in[0], (int)k->opt[0]);
 }
 
 static int softmax_case(int i, op_case *k, int log)
@@ -37,8 +38,9 @@ static int softmax_case(int i, op_case *k, int log)
         { "empty columns", { 2, { 3, 0 } }, 0, 0 },
     };
     if (i >= (int)(sizeof CASES / sizeof CASES[0])) return 0;
-    *k = (op_case){ .text = CASES[i].text, .n_in = 1, .out = CASES[i].x, .call = softmax_call, .ref = softmax_ref,
-                    .in = { { .shape = CASES[i].x, .lo = -CASES[i].reach, .hi = CASES[i].reach } },
+    *k = (op_case){ .text = CASES[i].text, .n_in = 1, .out = CASES[i].x, .call = softmax_call,
+                    .ref = softmax_ref, .in = { { .shape = CASES[i].x, .lo = -CASES[i].reach,
+                                                  .hi = CASES[i].reach } },
                     .opt = { CASES[i].axis, log } };
     return 1;
 }

@@ -8,13 +8,17 @@
     tlv_ctx *c = support_open();                                                                   \
     REQUIRE(c, "no context")
 
-static tlv_tensor *ints(tlv_ctx *c, tlv_shape s, const int32_t *v) { return tlv_from_data(c, TLV_I32, s, v, 0); }
+static tlv_tensor *ints(tlv_ctx *c, tlv_shape s, const int32_t *v)
+{
+    return tlv_from_data(c, TLV_I32, s, v, 0);
+}
 
 static void test_repeated_indices_add_up(void)
 {
     OPEN(c);
     const float g[] = { 1, 2, 3, 4, 5, 6 };
-    tlv_tensor *x = tlv_from(c, TLV_SHAPE(3, 2), g, 0), *i = ints(c, TLV_SHAPE(3), (int32_t[]){ 2, 0, 2 });
+    tlv_tensor *x = tlv_from(c, TLV_SHAPE(3, 2), g, 0);
+    tlv_tensor *i = ints(c, TLV_SHAPE(3), (int32_t[]){ 2, 0, 2 });
     EXPECT_VALUES(c, tlv_scatter_add(c, x, 0, i, 4), 0, 3, 4, 0, 0, 6, 8, 0, 0);
     tlv_tensor *j = ints(c, TLV_SHAPE(3, 2), (int32_t[]){ 0, 1, 0, 1, 1, 1 });
     EXPECT_VALUES(c, tlv_put_along(c, x, 0, j, 2), 0, 4, 0, 5, 12);
@@ -27,7 +31,8 @@ static void test_gather_takes_bytes(void)
     OPEN(c);
     const uint8_t v[] = { 1, 2, 3, 4, 5, 6 };
     tlv_tensor *x = tlv_from_data(c, TLV_U8, TLV_SHAPE(3, 2), v, 0);
-    EXPECT_VALUES(c, tlv_gather(c, x, 0, ints(c, TLV_SHAPE(2), (int32_t[]){ 2, 0 })), 0, 5, 6, 1, 2);
+    EXPECT_VALUES(c, tlv_gather(c, x, 0, ints(c, TLV_SHAPE(2), (int32_t[]){ 2, 0 })), 0, 5, 6, 1,
+                  2);
     EXPECT_OK(c);
     tlv_ctx_close(c);
 }
@@ -44,7 +49,8 @@ static void embedding(int threads, float *y, float *dx)
     tlv_tensor *i = tlv_empty(c, TLV_I32, TLV_SHAPE(PICKS));
     int32_t *v = tlv_fill_ptr(c, i);
     for (int n = 0; n < PICKS; n++) v[n] = (int32_t)tlv_rng_below(k, (uint64_t)n, ROWS);
-    tlv_tensor *e = tlv_gather(c, x, 0, i), *w = tlv_rand(c, TLV_F32, TLV_SHAPE(PICKS, WIDE), tlv_rng_fold(k, 1)), *d = NULL;
+    tlv_tensor *e = tlv_gather(c, x, 0, i), *w = tlv_rand(c, TLV_F32, TLV_SHAPE(PICKS, WIDE),
+                                                          tlv_rng_fold(k, 1)), *d = NULL;
     tlv_read(c, e, y, (int64_t)PICKS * WIDE);
     tlv_grad(c, e, w, 1, (const tlv_tensor *[]){ x }, &d, 0);
     tlv_read(c, d, dx, ROWS * WIDE);
@@ -65,9 +71,11 @@ static void test_threads_change_no_bit_of_an_embedding(void)
 static void test_refusals(void)
 {
     OPEN(c);
-    tlv_tensor *x = tlv_zeros(c, TLV_F32, TLV_SHAPE(4, 3)), *f = tlv_zeros(c, TLV_F32, TLV_SHAPE(2));
+    tlv_tensor *x = tlv_zeros(c, TLV_F32, TLV_SHAPE(4, 3)),
+        *f = tlv_zeros(c, TLV_F32, TLV_SHAPE(2));
     tlv_tensor *high = ints(c, TLV_SHAPE(2, 2), (int32_t[]){ 0, 3, 4, 1 });
-    tlv_tensor *low = ints(c, TLV_SHAPE(2), (int32_t[]){ 0, -1 }), *two = ints(c, TLV_SHAPE(2), (int32_t[]){ 0, 1 });
+    tlv_tensor *low = ints(c, TLV_SHAPE(2), (int32_t[]){ 0, -1 }),
+        *two = ints(c, TLV_SHAPE(2), (int32_t[]){ 0, 1 });
     tlv_gather(c, x, 0, high);
     EXPECT_ERROR(c, TLV_ERR_INDEX, "gather: index 4 at place 2 of [2,2] is outside 0 .. 3");
     tlv_gather(c, x, 0, low);
@@ -82,7 +90,8 @@ static void test_refusals(void)
     EXPECT_ERROR(c, TLV_ERR_INDEX, "scatter_add: index 3 at place 3");
     tlv_take_along(c, x, 1, two);
     EXPECT_ERROR(c, TLV_ERR_SHAPE, "take_along: the first input is [4,3] but index is [2]");
-    tlv_take_along(c, tlv_permute(c, x, TLV_AXES(1, 0)), 1, ints(c, TLV_SHAPE(3, 1), (int32_t[]){ 0, 9, 1 }));
+    tlv_take_along(c, tlv_permute(c, x, TLV_AXES(1, 0)), 1, ints(c, TLV_SHAPE(3, 1),
+                                                                 (int32_t[]){ 0, 9, 1 }));
     EXPECT_ERROR(c, TLV_ERR_INDEX, "take_along: index 9 at place 1 of [3,1] is outside 0 .. 3");
     tlv_put_along(c, x, 1, high, 3);
     EXPECT_ERROR(c, TLV_ERR_SHAPE, "put_along: the first input is [4,3] but index is [2,2]");

@@ -1,4 +1,4 @@
-/* test_loss.c -- softmax and losses at their limits, against PyTorch's numbers, and what they refuse. */
+/* test_loss.c -- softmax and losses at their limits, against PyTorch's numbers; refusals. */
 #include <math.h>
 #include <string.h>
 
@@ -18,13 +18,17 @@ static tlv_tensor *make(tlv_ctx *c, tlv_dtype d, tlv_shape s, const double *v)
     return support_tensor(c, d, s, v, 0, SUPPORT_ROW_MAJOR);
 }
 
-static tlv_tensor *labels(tlv_ctx *c, int n, const int32_t *v) { return tlv_from_data(c, TLV_I32, tlv_shape1(n), v, 0); }
+static tlv_tensor *labels(tlv_ctx *c, int n, const int32_t *v)
+{
+    return tlv_from_data(c, TLV_I32, tlv_shape1(n), v, 0);
+}
 
 /* torch 1.13: cross_entropy and binary_cross_entropy_with_logits in f64 */
 static void test_numbers_of_pytorch(void)
 {
     OPEN(c);
-    tlv_tensor *x = make(c, TLV_F64, TLV_SHAPE(4, 3), X), *t = labels(c, 4, (int32_t[]){ 0, 2, 1, 2 });
+    tlv_tensor *x = make(c, TLV_F64, TLV_SHAPE(4, 3), X),
+        *t = labels(c, 4, (int32_t[]){ 0, 2, 1, 2 });
     tlv_tensor *q = make(c, TLV_F64, TLV_SHAPE(4, 3), Q), *w = make(c, TLV_F64, TLV_SHAPE(3), W);
     tlv_tensor *p = tlv_affine(c, w, 1.5, 0);
     const struct { tlv_ce_opts o; double want; } CASES[] = {
@@ -51,9 +55,11 @@ static void test_large_logits_stay_finite(void)
         const double v[] = { 1e4, -1e4, 0, -3e4, 1e4, 1e4 };
         tlv_tensor *x = make(c, (tlv_dtype)d, TLV_SHAPE(2, 3), v);
         EXPECT_VALUES(c, tlv_softmax(c, x, 1), 1e-7, 1, 0, 0, 0, 0.5, 0.5);
-        EXPECT_VALUES(c, tlv_log_softmax(c, x, 1), 1e-7, 0, -2e4, -1e4, -4e4 - log(2), -log(2), -log(2));
+        EXPECT_VALUES(c, tlv_log_softmax(c, x, 1), 1e-7, 0, -2e4, -1e4, -4e4 - log(2), -log(2),
+                      -log(2));
         tlv_ce_opts o = { .reduction = TLV_NONE };
-        EXPECT_VALUES(c, tlv_cross_entropy(c, x, labels(c, 2, (int32_t[]){ 1, 2 }), o), 1e-7, 2e4, log(2));
+        EXPECT_VALUES(c, tlv_cross_entropy(c, x, labels(c, 2, (int32_t[]){ 1, 2 }), o), 1e-7, 2e4,
+                      log(2));
         tlv_bce_opts b = { .reduction = TLV_NONE };
         tlv_tensor *t = tlv_zeros(c, (tlv_dtype)d, TLV_SHAPE(2, 3));
         EXPECT_VALUES(c, tlv_bce_with_logits(c, x, t, b), 1e-7, 1e4, 0, log(2), 0, 1e4, 1e4);
@@ -69,10 +75,10 @@ static void test_softmax_of_infinities(void)
     const double v[] = { 1, -INFINITY, 1, -INFINITY, -INFINITY, -INFINITY, 0, NAN, 1 };
     for (int d = TLV_F32; d <= TLV_F64; d++)
         for (int axis = 0; axis < 2; axis++) {
-            tlv_tensor *x = make(c, (tlv_dtype)d, TLV_SHAPE(3, 3), v), *y;
-            y = axis ? tlv_softmax(c, x, 1)
-                     : tlv_permute(c, tlv_softmax(c, tlv_to_order(c, tlv_permute(c, x, TLV_AXES(1, 0)), TLV_ROW_MAJOR), 0),
-                                   TLV_AXES(1, 0));
+            tlv_tensor *x = make(c, (tlv_dtype)d, TLV_SHAPE(3, 3), v);
+            if (axis == 0) x = tlv_to_order(c, tlv_permute(c, x, TLV_AXES(1, 0)), TLV_ROW_MAJOR);
+            tlv_tensor *y = tlv_softmax(c, x, axis);
+            if (axis == 0) y = tlv_permute(c, y, TLV_AXES(1, 0));
             EXPECT_VALUES(c, y, 1e-7, 0.5, 0, 0.5, NAN, NAN, NAN, NAN, NAN, NAN);
         }
     EXPECT_OK(c);
@@ -94,13 +100,15 @@ static void test_all_labels_ignored(void)
     tlv_ctx_close(c);
 }
 
-/* At |d| = beta both branches meet in value and slope; at d = 0 the absolute difference has slope 0. */
+/* At |d| = beta both branches meet in value and slope; at d = 0 the absolute difference has
+ * slope 0. */
 static void test_smooth_l1_at_its_kinks(void)
 {
     OPEN(c);
     const double v[] = { -2, -0.5, 0, 0.5, 2 };
     for (int l1 = 0; l1 < 2; l1++) {
-        tlv_tensor *x = tlv_leaf(c, make(c, TLV_F64, TLV_SHAPE(5), v)), *zero = tlv_zeros(c, TLV_F64, TLV_SHAPE(5)), *d;
+        tlv_tensor *x = tlv_leaf(c, make(c, TLV_F64, TLV_SHAPE(5), v)),
+            *zero = tlv_zeros(c, TLV_F64, TLV_SHAPE(5)), *d;
         tlv_tensor *y = tlv_smooth_l1_loss(c, x, zero, l1 ? 0 : 0.5, TLV_SUM);
         EXPECT_CLOSE(tlv_item(c, y), l1 ? 5 : 4, 1e-12, 0);
         tlv_grad(c, y, NULL, 1, (const tlv_tensor *[]){ x }, &d, 0);
@@ -118,7 +126,8 @@ static void rows(int threads, int axis, float *y, float *dx, double *loss)
     tlv_ctx *c = tlv_ctx_open(&o);
     tlv_rng_key k = tlv_rng_stream(c, "test");
     tlv_shape s = axis ? TLV_SHAPE(ROWS, CLASSES) : TLV_SHAPE(CLASSES, ROWS);
-    tlv_tensor *x = tlv_leaf(c, tlv_randn(c, TLV_F32, s, k)), *p = tlv_softmax(c, x, axis), *d = NULL;
+    tlv_tensor *x = tlv_leaf(c, tlv_randn(c, TLV_F32, s, k)), *p = tlv_softmax(c, x, axis),
+        *d = NULL;
     tlv_tensor *h = tlv_add(c, tlv_log_softmax(c, tlv_mul(c, p, x), axis), x);
     tlv_ce_opts ce = { .smoothing = 0.1 };
     tlv_tensor *t = tlv_empty(c, TLV_I32, tlv_shape1(ROWS));
@@ -142,7 +151,8 @@ static void test_threads_change_no_bit(void)
         rows(3, axis, y[1], dx[1], &loss[1]);
         EXPECT(memcmp(y[0], y[1], sizeof y[0]) == 0, "axis %d: the values differ", axis);
         EXPECT(memcmp(dx[0], dx[1], sizeof dx[0]) == 0, "axis %d: the gradients differ", axis);
-        EXPECT(loss[0] == loss[1] && loss[0] > 1, "axis %d: the losses are %.9g and %.9g", axis, loss[0], loss[1]);
+        EXPECT(loss[0] == loss[1] && loss[0] > 1, "axis %d: the losses are %.9g and %.9g", axis,
+               loss[0], loss[1]);
     }
 }
 
@@ -150,12 +160,14 @@ static void test_refusals(void)
 {
     OPEN(c);
     tlv_tensor *x = make(c, TLV_F32, TLV_SHAPE(4, 3), X), *w = tlv_zeros(c, TLV_F32, TLV_SHAPE(4));
-    tlv_tensor *t = labels(c, 4, (int32_t[]){ 0, 1, 12, 0 }), *few = labels(c, 3, (int32_t[]){ 0, 1, 0 });
+    tlv_tensor *t = labels(c, 4, (int32_t[]){ 0, 1, 12, 0 }),
+        *few = labels(c, 3, (int32_t[]){ 0, 1, 0 });
     tlv_ce_opts o = { .smoothing = 0 };
     tlv_cross_entropy(c, x, t, o);
     EXPECT_ERROR(c, TLV_ERR_INDEX, "cross_entropy: target is 12 in row 2; classes are 0 .. 2");
     tlv_cross_entropy(c, x, few, o);
-    EXPECT_ERROR(c, TLV_ERR_SHAPE, "cross_entropy: logits are [4,3] but target is [3]; it must be [4]");
+    EXPECT_ERROR(c, TLV_ERR_SHAPE,
+                 "cross_entropy: logits are [4,3] but target is [3]; it must be [4]");
     tlv_cross_entropy(c, x, tlv_zeros(c, TLV_U8, TLV_SHAPE(4)), o);
     EXPECT_ERROR(c, TLV_ERR_DTYPE, "cross_entropy: target is u8[4]; it must be i32");
     tlv_cross_entropy(c, x, tlv_zeros(c, TLV_F64, TLV_SHAPE(4, 3)), o);
@@ -190,5 +202,6 @@ static void test_refusals(void)
     tlv_ctx_close(c);
 }
 
-TEST_MAIN(T(test_numbers_of_pytorch), T(test_large_logits_stay_finite), T(test_softmax_of_infinities),
-          T(test_all_labels_ignored), T(test_smooth_l1_at_its_kinks), T(test_threads_change_no_bit), T(test_refusals))
+TEST_MAIN(T(test_numbers_of_pytorch), T(test_large_logits_stay_finite),
+          T(test_softmax_of_infinities), T(test_all_labels_ignored), T(test_smooth_l1_at_its_kinks),
+          T(test_threads_change_no_bit), T(test_refusals))

@@ -44,7 +44,8 @@ static void test_integers_move_too(void)
 static void test_images_stay_channels_last(void)
 {
     OPEN(c);
-    tlv_tensor *x = tlv_to_order(c, tlv_zeros(c, TLV_F32, TLV_SHAPE(2, 6, 4, 5)), TLV_CHANNELS_LAST);
+    tlv_tensor *x = tlv_to_order(c, tlv_zeros(c, TLV_F32, TLV_SHAPE(2, 6, 4, 5)),
+                                 TLV_CHANNELS_LAST);
     tlv_tensor *part = tlv_slice(c, x, 1, 1, 4, 1);         // C stride 1, pixels with gaps
     REQUIRE(part, "%s", tlv_error_msg(c));
     EXPECT(tlvi_is_channels_last(tlv_cat(c, 2, LIST(part, x), 1)), "cat changed the order");
@@ -61,7 +62,8 @@ static void test_cat_takes_any_number(void)
     const tlv_tensor *x[MANY];
     tlv_tensor *d[MANY];
     for (int i = 0; i < MANY; i++) x[i] = tlv_leaf(c, tlv_full(c, TLV_F64, TLV_SHAPE(2), i));
-    tlv_scope s = tlv_scope_begin_with(c, TLV_CHECKPOINT);  // the sweep replays it: its exec sees all of them
+    // the sweep replays it: its exec sees all of them
+    tlv_scope s = tlv_scope_begin_with(c, TLV_CHECKPOINT);
     tlv_tensor *y = tlv_stack(c, MANY, x, 0);
     tlv_tensor *f = tlv_scope_end_keep(c, s, tlv_sum_all(c, tlv_mul(c, y, y)));
     EXPECT_STATUS(tlv_grad(c, f, NULL, MANY, x, d, 0), TLV_OK);
@@ -73,7 +75,8 @@ static void test_cat_takes_any_number(void)
 static void test_refusals(void)
 {
     OPEN(c);
-    tlv_tensor *x = tlv_zeros(c, TLV_F32, TLV_SHAPE(2, 3)), *y = tlv_zeros(c, TLV_F32, TLV_SHAPE(3, 3));
+    tlv_tensor *x = tlv_zeros(c, TLV_F32, TLV_SHAPE(2, 3)),
+        *y = tlv_zeros(c, TLV_F32, TLV_SHAPE(3, 3));
     tlv_tensor *z = tlv_zeros(c, TLV_F64, TLV_SHAPE(2, 3));
     tlv_slice(c, x, 2, 0, 1, 1);
     EXPECT_ERROR(c, TLV_ERR_ARG, "slice: axis 2 of x [2,3]");
