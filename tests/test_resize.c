@@ -3,7 +3,7 @@
 
 #include "tests/support.h"
 #include "autograd/autograd.h"
-#include "tensor/internal.h"
+#include "tensor/core.h"
 
 #define OPEN(c)                                                                                    \
     tlv_ctx *c = support_open();                                                                   \

@@ -1,7 +1,7 @@
 /* test_slice.c -- what cutting and joining do beyond values: views, dtypes, orders, refusals. */
 #include "tests/support.h"
 #include "autograd/autograd.h"
-#include "tensor/internal.h"
+#include "tensor/core.h"
 
 #define OPEN(c)                                                                                    \
     tlv_ctx *c = support_open();                                                                   \
