@@ -142,6 +142,30 @@ static void mutate(tlv_ctx *c, const tlvi_node *n, tlv_tensor **d)
     } else return;
     c->mutant.fired = 1;
 }
+
+/* Slot `input` of the node, if a gradient is declared to read it, is full of NaN while the vjp runs: if
+ * nobody minds, the node keeps it for nothing.  Returns what was there, for unspoil. */
+static tlvi_buf *spoil(tlv_ctx *c, const tlvi_node *n)
+{
+    int i = c->mutant.input;
+    if (!mutates(c, n, TLVI_MUT_SPOIL) || i >= n->n_in + n->n_out + n->n_aux) return NULL;
+    tlv_tensor *t = n->slot[i].t;
+    if (!n->slot[i].reads || !t || !t->buf || t->dtype > TLV_F64) return NULL;
+    tlvi_buf *was = t->buf, *b = tlvi_buf_new(c, was->bytes);
+    if (!b) return NULL;
+    memset(b->ptr, 0xFF, b->bytes);
+    t->buf = b;
+    c->mutant.fired = 1;
+    return was;
+}
+
+static void unspoil(tlv_ctx *c, const tlvi_node *n, tlvi_buf *was)
+{
+    if (!was) return;
+    tlv_tensor *t = n->slot[c->mutant.input].t;
+    tlvi_buf_unref(c, t->buf);
+    t->buf = was;
+}
 #else
 #define mutate(c, n, d) ((void)0)
 #endif
@@ -161,9 +185,13 @@ static void run_vjp(tlv_ctx *c, sweep *s, int32_t k, tlv_tensor **d, uint8_t *le
     tlvi_lend(&n, lent, hidden, g);
 #ifdef TLVI_MUTANTS
     c->mutant.in_vjp = mutates(c, &n, TLVI_MUT_SUM_TO);
+    tlvi_buf *spoilt = spoil(c, &n);
 #endif
     tlvi_ops[n.op].vjp(c, &n, g[0], d);
     mutate(c, &n, d);
+#ifdef TLVI_MUTANTS
+    unspoil(c, &n, spoilt);
+#endif
     tlvi_lend_end(&n, lent, hidden);
     tlv_scope_end_keep_n(c, inner, n.n_in, d);
     for (int i = 0; i < n.n_in; i++)                // hold all first: a vjp may return one tensor twice

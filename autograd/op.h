@@ -113,7 +113,10 @@ tlv_tensor *tlvi_resize_t(tlv_ctx *c, const tlv_tensor *g, int64_t h, int64_t w,
 
 /* Broken on purpose in the mutants build only: tests must notice. */
 #ifdef TLVI_MUTANTS
-enum { TLVI_MUT_NONE, TLVI_MUT_SCALE, TLVI_MUT_ZERO, TLVI_MUT_SWAP, TLVI_MUT_SUM_TO, TLVI_MUT_COUNT };
+enum {
+    TLVI_MUT_NONE, TLVI_MUT_SCALE, TLVI_MUT_ZERO, TLVI_MUT_SWAP, TLVI_MUT_SUM_TO, TLVI_MUT_COUNT,
+    TLVI_MUT_SPOIL                      /* of what is read, not of what comes out */
+};
 #endif
 
 #endif

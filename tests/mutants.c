@@ -78,6 +78,58 @@ static void check_op(const op_line *op)
     tlv_ctx_close(c);
 }
 
+/* ---- declared reads -------------------------------------------------------------------------------- */
+
+enum { SLOTS = 16 };
+
+/* Does the gradient of input i change when slot s of the node is spoilt?  1 yes, 0 no, -1 not declared. */
+static int slot_matters(op_run *r, tlv_ctx *c, int i, int s)
+{
+    int declared = 0;
+    for (int recording = 0; recording < 2; recording++) {
+        int flags = recording ? TLV_CREATE_GRAPH : 0;
+        op_plan p = { .dtype = TLV_F64, .level = 1, .mask = 1u << i, .flags = flags };
+        op_result want, got;
+        if (!op_compute(r, c, p, &want)) return 1;
+        c->mutant.fired = 0;
+        c->mutant.recording = recording;
+        c->mutant.input = s;
+        c->mutant.kind = TLVI_MUT_SPOIL;
+        int ok = op_compute(r, c, p, &got);
+        c->mutant.kind = TLVI_MUT_NONE;
+        if (!c->mutant.fired) continue;
+        declared = 1;
+        if (!ok || memcmp(got.g[i], want.g[i], (size_t)want.n_g[i] * sizeof(double)) != 0) return 1;
+    }
+    return declared ? 0 : -1;
+}
+
+/* What ops.def says is read is kept in memory: some case must read it.  (A custom op keeps all that its
+ * callback might read.) */
+static void check_reads(const op_line *op)
+{
+    tlv_ctx *c = support_open();
+    REQUIRE(c, "no context");
+    char matters[CASE_MAX_IN][SLOTS] = { { 0 } };           // 1: declared, 2: and read
+    c->mutant.op = (int)op->op;
+    op_run r = { .quiet = 1 };
+    int n = 0;
+    for (; op_run_begin(&r, op, n); n++) {
+        for (int i = 0; i < r.k.n_in; i++)
+            for (int s = 0; s < SLOTS && op_is_real(&r, i) && !is_empty(&r); s++) {
+                int m = matters[i][s] == 2 ? 2 : slot_matters(&r, c, i, s) + 1;
+                if (m > matters[i][s]) matters[i][s] = (char)m;
+            }
+        op_run_end(&r);
+    }
+    EXPECT(n > 0, "%s has no case", op->name);
+    for (int i = 0; i < CASE_MAX_IN; i++)
+        for (int s = 0; s < SLOTS; s++)
+            EXPECT(matters[i][s] != 1 || op->op == TLV_OP_CUSTOM, "%s: the gradient of input %d should read slot %d of \"%s\", "
+                   "but does not", op->name, i, s, tlvi_ops[op->op].args);
+    tlv_ctx_close(c);
+}
+
 #else
 
 static void check_op(const op_line *op)
@@ -86,17 +138,20 @@ static void check_op(const op_line *op)
     SKIP("this build cannot break gradients: make mutants");
 }
 
+static void check_reads(const op_line *op) { check_op(op); }
+
 #endif
 
 #define TLV_OP(id, kind, cost, args, reads, formula, shapes)                                       \
-    static void test_mutants_##id(void) { check_op(&op_lines[TLV_OP_##id]); }
+    static void test_mutants_##id(void) { check_op(&op_lines[TLV_OP_##id]); }                      \
+    static void test_reads_##id(void) { check_reads(&op_lines[TLV_OP_##id]); }
 #include "autograd/ops.def"
 #undef TLV_OP
 
 int main(int argc, char **argv)
 {
     static const test_case cases[] = {
-#define TLV_OP(id, kind, cost, args, reads, formula, shapes) T(test_mutants_##id),
+#define TLV_OP(id, kind, cost, args, reads, formula, shapes) T(test_mutants_##id), T(test_reads_##id),
 #include "autograd/ops.def"
 #undef TLV_OP
     };
