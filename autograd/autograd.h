@@ -224,7 +224,8 @@ typedef struct tlv_ce_opts {
     const tlv_tensor *weight;       /* [classes] or NULL; a constant */
     int use_ignore_index;
     int ignore_index;               /* labels of this value count nothing */
-    tlv_reduction reduction;        /* TLV_MEAN divides by the weights of the targets that count */
+    tlv_reduction reduction;        /* TLV_MEAN divides by the weights of the targets that count;
+                                       if none does it is NaN, and its gradient 0 */
 } tlv_ce_opts;
 
 /* logits [B,classes] (or [B,classes,..]), target i32 [B] (or [B,..]) -> () or target's shape.
@@ -343,7 +344,8 @@ typedef struct tlv_resize_opts {
     int align_corners;              /* bilinear, bicubic */
     int antialias;                  /* bilinear, bicubic; bicubic then takes a = -0.5 instead of -0.75 */
 } tlv_resize_opts;
-/* x [B,C,H,W] -> [B,C,oh,ow] by the rules of torch.nn.functional.interpolate(size=...). */
+/* x [B,C,H,W] -> [B,C,oh,ow] by the rules of torch.nn.functional.interpolate(size=...).  Nearest picks
+ * its pixel with the rounding of PyTorch's f32, in f64 too. */
 tlv_tensor *tlv_resize(tlv_ctx *c, const tlv_tensor *x, int64_t oh, int64_t ow, tlv_resize_opts o);
 
 /* ---- types (cast.c) ------------------------------------------------------------------------------------------ */
