@@ -203,8 +203,13 @@ static tlv_tensor *call(op_run *r, tlv_ctx *c, const op_plan *p, const graph *g)
 
     // What comes in and goes out is made inside too, so that a checkpoint has something to forget.
     tlv_scope s = tlv_scope_begin_with(c, p->wrap == OP_IN_CHECKPOINT ? TLV_CHECKPOINT : 0);
-    for (int i = 0; i < r->k.n_in; i++)
-        if (op_is_real(r, i)) in[i] = tlv_neg(c, tlv_neg(c, in[i]));
+    const tlv_tensor *one = NULL;
+    if (p->wrap == OP_AFTER_CHEAP) one = tlv_leaf(c, tlv_scalar(c, p->dtype, 1));
+    for (int i = 0; i < r->k.n_in; i++) {
+        if (!op_is_real(r, i)) continue;
+        in[i] = tlv_neg(c, tlv_neg(c, in[i]));
+        if (one) in[i] = tlv_mul(c, in[i], one);            // its gradient reads both: they are kept
+    }
     tlv_tensor *y = r->k.call(c, in, &r->k);
     y = tlv_neg(c, tlv_neg(c, y));
     return tlv_scope_end_keep(c, s, y);

@@ -44,7 +44,9 @@ int op_expect(op_run *r, int cond, const char *fmt, ...) TEST_PRINTF(3, 4);
 
 /* ---- one computation ------------------------------------------------------------------------------ */
 
-typedef enum op_wrap { OP_PLAIN, OP_IN_SCOPE, OP_IN_CHECKPOINT } op_wrap;
+/* OP_AFTER_CHEAP: every input is the output of a cheap node, which a context with recompute = cheap may make
+ * again. */
+typedef enum op_wrap { OP_PLAIN, OP_IN_SCOPE, OP_IN_CHECKPOINT, OP_AFTER_CHEAP } op_wrap;
 
 typedef struct op_plan {
     tlv_dtype dtype;
@@ -83,7 +85,8 @@ void op_check_gradients(op_run *r, tlv_ctx *c);         /* first and second orde
 void op_check_third(op_run *r, tlv_ctx *c);
 void op_check_replay(op_run *r, tlv_ctx *c);
 void op_check_masks(op_run *r, tlv_ctx *c);
-/* All of these; third: with third order. */
+void op_check_recompute(op_run *r, tlv_ctx *c, tlv_ctx *cheap);     /* cheap: recomputes */
+/* All but recompute; third: with third order. */
 void op_check_all(op_run *r, tlv_ctx *c, int third);
 
 #endif

@@ -165,6 +165,23 @@ void op_check_replay(op_run *r, tlv_ctx *c)
     }
 }
 
+void op_check_recompute(op_run *r, tlv_ctx *c, tlv_ctx *cheap)
+{
+    static const struct { tlv_dtype d; int level, flags; const char *what; } HOW[] = {
+        { TLV_F32, 1, 0, "recomputed, f32" },
+        { TLV_F64, 1, TLV_CREATE_GRAPH, "recomputed, f64, graph path" },
+        { TLV_F64, 2, 0, "recomputed, second order" },
+    };
+    if (r->op->kind == OP_FLAT) return;
+    for (size_t i = 0; i < sizeof HOW / sizeof HOW[0]; i++) {
+        op_result kept, again;
+        op_plan p = { .dtype = HOW[i].d, .level = HOW[i].level, .flags = HOW[i].flags,
+                      .wrap = OP_AFTER_CHEAP };
+        if (op_compute(r, c, p, &kept) && op_compute(r, cheap, p, &again))
+            op_same(r, HOW[i].what, &again, &kept, 0);
+    }
+}
+
 void op_check_masks(op_run *r, tlv_ctx *c)
 {
     unsigned all = op_all(r) & ~(1u << OP_U);

@@ -254,6 +254,22 @@ static void test_gradient_errors(void)
     tlv_ctx_close(c);
 }
 
+static void test_index_errors(void)
+{
+    OPEN(c);
+    tlv_tensor *x = tlv_zeros(c, TLV_F32, TLV_SHAPE(2, 3)), *i = tlv_full(c, TLV_I32, TLV_SHAPE(4), 3);
+    EXPECT(!tlv_gather(c, x, 1, i), "gathered");
+    EXPECT(strstr(tlv_error_hint(c), "count from 0"), "%s", tlv_error_hint(c));
+    EXPECT_SENTENCE(c, TLV_ERR_INDEX, "gather", "3");
+    EXPECT(!tlv_gather(c, x, 0, tlv_full(c, TLV_I32, TLV_SHAPE(1), -1)), "gathered");
+    EXPECT_SENTENCE(c, TLV_ERR_INDEX, "gather", "-1");
+    EXPECT(!tlv_cross_entropy(c, x, tlv_full(c, TLV_I32, TLV_SHAPE(2), 7), (tlv_ce_opts){ 0 }), "a loss");
+    EXPECT_SENTENCE(c, TLV_ERR_INDEX, "cross_entropy", "target is 7 in row 0", "0 .. 2");
+    EXPECT(!tlv_gather(c, x, 0, x), "a float index");
+    EXPECT_SENTENCE(c, TLV_ERR_DTYPE, "gather", "f32", "i32");
+    tlv_ctx_close(c);
+}
+
 static void test_names_files_formats(void)
 {
     OPEN(c);
@@ -413,7 +429,8 @@ static void test_errors_of_tasks_come_back_by_index(void)
 TEST_MAIN(T(test_codes_are_pinned), T(test_dtypes_are_pinned), T(test_every_code_has_a_hint),
           T(test_no_context_is_an_answer_too), T(test_shape_errors_name_op_and_shapes), T(test_argument_errors),
           T(test_dtype_errors), T(test_a_tensor_of_another_context), T(test_memory_limit),
-          T(test_state_limit_and_user), T(test_gradient_errors), T(test_names_files_formats),
+          T(test_state_limit_and_user), T(test_gradient_errors), T(test_index_errors),
+          T(test_names_files_formats),
           T(test_an_absent_instruction_set), T(test_the_first_error_stays),
           T(test_the_hook_is_called_once_where_it_happens), T(test_a_sentence_names_the_parameter),
           T(test_errors_of_tasks_come_back_by_index))

@@ -264,6 +264,27 @@ static void test_an_error_in_the_sweep_leaves_no_trace(void)
     tlv_ctx_close(c);
 }
 
+/* Beyond 63 inputs one bit speaks for all: the gradient of those is delivered to the targets only. */
+static void test_an_op_of_100_inputs(void)
+{
+    OPEN(c);
+    const tlv_tensor *x[100];
+    tlv_tensor *d[4], *w = tlv_arange(c, TLV_F64, 0, 100, 1);
+    for (int i = 0; i < 100; i++) x[i] = VEC(c, TLV_WANT_GRAD, i);
+    for (int flags = 0; flags <= TLV_CREATE_GRAPH; flags++) {
+        tlv_tensor *y = tlv_sum_all(c, tlv_mul(c, tlv_cat(c, 100, x, 0), w));
+        EXPECT_STATUS(tlv_grad(c, y, NULL, 4, WRT(x[0], x[62], x[63], x[97]), d, flags), TLV_OK);
+        EXPECT_VALUES(c, d[0], 0, 0);
+        EXPECT_VALUES(c, d[1], 0, 62);
+        EXPECT_VALUES(c, d[2], 0, 63);
+        EXPECT_VALUES(c, d[3], 0, 97);
+        y = tlv_sum_all(c, tlv_mul(c, tlv_cat(c, 100, x, 0), w));
+        EXPECT_STATUS(tlv_grad(c, y, NULL, 1, WRT(x[80]), d, flags), TLV_OK);
+        EXPECT_VALUES(c, d[0], 0, 80);
+    }
+    tlv_ctx_close(c);
+}
+
 static void test_a_chain_of_100000_ops(void)
 {
     OPEN(c);
@@ -511,7 +532,7 @@ TEST_MAIN(T(test_relu_gradient_is_zero_at_the_kink), T(test_higher_orders_of_a_p
           T(test_fan_out_changes_no_tensor_of_the_user), T(test_gradient_of_an_image_has_its_memory_order),
           T(test_the_graph_stays_and_nothing_is_added_to_it), T(test_consume_gives_buffers_back_once),
           T(test_a_changed_buffer_is_noticed_if_a_gradient_reads_it),
-          T(test_an_error_in_the_sweep_leaves_no_trace), T(test_a_chain_of_100000_ops),
+          T(test_an_error_in_the_sweep_leaves_no_trace), T(test_an_op_of_100_inputs), T(test_a_chain_of_100000_ops),
           T(test_tlv_grad_inside_a_gradient), T(test_inner_targets_are_not_mixed_up_with_outer_ones),
           T(test_custom_with_16_inputs_and_attributes), T(test_custom_reports_what_its_callbacks_do_wrong),
           T(test_maml_gradient_against_differences), T(test_first_order_meta_gradient_differs))

@@ -1,5 +1,5 @@
 /* test_ops.c -- every op of ops.def, with every case of its generator: value, memory orders, derivatives to
- * second order (once an op to third), both gradient paths, replay, need-masks.  `test_ops MATMUL` runs the
+ * second order (once an op to third), both gradient paths, replay, recompute, need-masks.  `test_ops MATMUL` runs the
  * tests of one op. */
 #include "tests/opcheck.h"
 
@@ -12,18 +12,21 @@ static int worth_third(const op_run *r)
 static void check_op(const op_line *op)
 {
     tlv_ctx *c = support_open();
-    REQUIRE(c, "no context");
+    tlv_ctx *cheap = tlv_ctx_open(&(tlv_ctx_opts){ .threads = 1, .recompute = TLV_RECOMPUTE_CHEAP });
+    REQUIRE(c && cheap, "no context");
     op_run r = { 0 };
     int n = 0, third = 0;
     for (; op_run_begin(&r, op, n); n++) {
         int now = !third && worth_third(&r);
         op_check_all(&r, c, now);
+        op_check_recompute(&r, c, cheap);
         third |= now;
         op_run_end(&r);
     }
     EXPECT(n > 0, "%s has no case", op->name);
     EXPECT_OK(c);
     EXPECT_INT(tlv_mem_get(c).live_tensors, 0);
+    tlv_ctx_close(cheap);
     tlv_ctx_close(c);
 }
 
