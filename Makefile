@@ -95,7 +95,7 @@ COMMON_OBJ  := $(call objects,$(COMMON))
 SUPPORT_OBJ := $(call objects,$(SUPPORT))
 ALL_OBJ     := $(LIB_OBJ) $(COMMON_OBJ) $(SUPPORT_OBJ) \
                $(call objects,$(wildcard examples/*.c examples/learn/*.c) $(TEST_SRC) \
-                              $(wildcard tests/bench_*.c tests/mutants.c))
+                              $(wildcard tests/bench_*.c tests/mutants.c tests/tools/*.c))
 
 # ---- flags -------------------------------------------------------------------------------------------
 
@@ -227,6 +227,23 @@ layering: $(LIB)
 ## header-check: each public header compiles alone, in C11 and C++11, and a user's program links
 header-check: $(LIB)
 	$(Q)CC="$(CC)" CXX="$(CXX)" tests/tools/header_check.sh $(LIB) $(THREAD_FLAGS_$(BACKEND))
+
+MANUAL := $(OUT)/tests/tools/op_manual
+.PHONY: manual doc-check
+
+$(MANUAL): $(OBJ)/tests/tools/op_manual.o
+	@mkdir -p $(@D)
+	$(say) LINK $@
+	$(link)
+
+## manual: write docs/ops.md from autograd/ops.def and autograd/autograd.h
+manual: $(MANUAL)
+	$(say) GEN docs/ops.md
+	$(Q)$(RUN) $(MANUAL) > $(MANUAL).md && mv $(MANUAL).md docs/ops.md
+
+## doc-check: code in README.md and docs/ compiles and runs, names and links exist, docs/ops.md is current
+doc-check: $(LIB) $(MANUAL)
+	$(Q)CC="$(CC)" RUN="$(RUN)" tests/tools/doc_check.sh $(LIB) $(MANUAL) $(THREAD_FLAGS_$(BACKEND))
 
 ## lint: lengths of files, functions and lines, tabs, leftovers
 lint:
