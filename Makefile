@@ -206,6 +206,11 @@ mutants:
 	$(Q)$(MAKE) --no-print-directory MODE=mutants TESTS=mutants check
 endif
 
+.PHONY: fuzz
+## fuzz: libFuzzer (clang) on what reads files of strangers, T seconds each (default 60), from the corpora
+fuzz:
+	$(Q)BUILD=$(BUILD)/fuzz T=$(or $(T),60) tests/tools/fuzz.sh
+
 ifneq ($(BENCHES),)
 .PHONY: bench
 ## bench: measure speed (CASES=text THREADS=n; never part of a test); on a quiet machine

@@ -274,12 +274,11 @@ static int take_header(parser *p)
     int n = 0, meta_seen = 0;
     tlvi_json_open(&p->j, '{');
     while (tlvi_json_more(&p->j, &n, '}')) {
-        size_t len, before = p->text;
+        size_t len;
         const char *name = take_string(p, &len);
         tlvi_json_colon(&p->j);
         if (!fine(p)) return 0;
         if (len == sizeof META - 1 && memcmp(name, META, len) == 0) {
-            p->text = before;
             if (meta_seen++) return refuse(p, NULL, "%s stands there twice", META);
             if (!take_meta(p)) return 0;
             continue;

@@ -1,0 +1,78 @@
+/* fuzz_inputs.c -- see fuzz_inputs.h. */
+#include "tests/fuzz_inputs.h"
+
+#include <string.h>
+
+#include "tensor/safetensors.h"
+
+#define WANT(cond)                                                                                 \
+    do {                                                                                           \
+        if (!(cond)) return #cond;                                                                 \
+    } while (0)
+
+/* What holds for every file that was opened; NULL if it does. */
+static const char *look_inside(tlv_ctx *c, const tlv_file *f, size_t n)
+{
+    size_t sum = 0;
+    const char *end = NULL;
+    for (int i = 0; i < tlv_file_count(f); i++) {
+        size_t bytes;
+        const char *data = tlvi_file_data(f, i, &bytes);
+        WANT(tlv_file_find(f, tlv_file_name(f, i)) == i);
+        WANT(!end || data == end);
+        end = data + bytes;
+        sum += bytes;
+        tlv_scope s = tlv_scope_begin(c);
+        tlv_tensor *t = tlv_file_read(c, f, i);
+        WANT(t && tlv_error(c) == TLV_OK);
+        WANT((size_t)tlv_numel(t) * tlv_dtype_size(tlv_dtype_of(t)) == bytes);
+        tlv_scope_end(c, s);
+    }
+    WANT(sum <= n);
+    for (int i = 0; i < tlv_file_meta_count(f); i++)
+        WANT(tlv_file_meta(f, tlv_file_meta_key(f, i)) != NULL);
+    WANT(tlv_file_find(f, "\1") == -1 && tlv_file_meta(f, "\1") == NULL);
+    return NULL;
+}
+
+int fuzz_safetensors(tlv_ctx *c, const void *bytes, size_t n, const char **why)
+{
+    tlv_mem_reset_peak(c);
+    size_t before = tlv_mem_get(c).now;
+    tlv_file *f = tlvi_file_parse(c, "input", bytes, n);
+    int opened = f != NULL;
+    *why = NULL;
+    if (f) *why = look_inside(c, f, n);
+    else if (tlv_error(c) != TLV_ERR_FORMAT || !*tlv_error_msg(c)) *why = "another kind of error";
+    tlv_file_close(f);
+    tlv_error_clear(c);
+
+    // Memory only for what is there: an index of a few times the header, one tensor at a time.
+    size_t slack = 256 << 10;
+    if (!*why && tlv_mem_get(c).now > before + slack) *why = "memory is left over";
+    if (!*why && tlv_mem_get(c).peak > before + 8 * n + slack) *why = "too much memory";
+    return *why ? -1 : opened;
+}
+
+size_t fuzz_safetensors_seed(void *buf, size_t cap)
+{
+    static const char header[] =
+        "{\"__metadata__\":{\"format\":\"pt\",\"t\\u00e9xt\":\"a\\n\\\"b\\\"\\ud83d\\ude00\"},"
+        "\"f32\":{\"dtype\":\"F32\",\"shape\":[2,3],\"data_offsets\":[0,24]},"
+        "\"f16\":{\"dtype\":\"F16\",\"shape\":[3],\"data_offsets\":[24,30]},"
+        "\"bf16\":{\"dtype\":\"BF16\",\"shape\":[1,1,1],\"data_offsets\":[30,32]},"
+        "\"f64\":{\"shape\":[],\"dtype\":\"F64\",\"data_offsets\":[32,40]},"
+        "\"i64\":{\"dtype\":\"I64\",\"data_offsets\":[40,48],\"shape\":[1]},"
+        "\"i32\":{\"dtype\":\"I32\",\"shape\":[2],\"data_offsets\":[48,56]},"
+        "\"u8\":{\"dtype\":\"U8\",\"shape\":[3],\"data_offsets\":[56,59]},"
+        "\"bool\":{\"dtype\":\"BOOL\",\"shape\":[1],\"data_offsets\":[59,60]},"
+        "\"empty\":{\"dtype\":\"F32\",\"shape\":[4,0],\"data_offsets\":[60,60]}}    ";
+    uint64_t length = sizeof header - 1;
+    size_t n = 8 + length + 60;
+    if (n > cap) return 0;
+    char *p = buf;
+    memcpy(p, &length, 8);
+    memcpy(p + 8, header, length);
+    for (int i = 0; i < 60; i++) p[8 + length + (size_t)i] = (char)(i * 37);
+    return n;
+}

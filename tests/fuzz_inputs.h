@@ -1,0 +1,16 @@
+/* fuzz_inputs.h -- one input each to what reads files of strangers: for fuzzers, and for tests that
+ * run a corpus or mutations. */
+#ifndef TLV_TESTS_FUZZ_INPUTS_H
+#define TLV_TESTS_FUZZ_INPUTS_H
+
+#include "tests/test.h"
+
+/* Opens the n bytes as a safetensors file and reads all that is in it.  Returns 1 if it was a file,
+ * 0 if it was refused as TLV_ERR_FORMAT; -1 if the reader is wrong: *why says how. */
+int fuzz_safetensors(tlv_ctx *c, const void *bytes, size_t n, const char **why);
+
+/* A file with every dtype, an empty tensor, a scalar, escapes and metadata, to begin mutations
+ * from.  Returns its length. */
+size_t fuzz_safetensors_seed(void *buf, size_t cap);
+
+#endif
