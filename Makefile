@@ -209,7 +209,7 @@ endif
 .PHONY: fuzz
 ## fuzz: libFuzzer (clang) on what reads files of strangers, T seconds each (default 60), from the corpora
 fuzz:
-	$(Q)BUILD=$(BUILD)/fuzz T=$(or $(T),60) tests/tools/fuzz.sh
+	+$(Q)BUILD=$(BUILD)/fuzz T=$(or $(T),60) MAKE="$(MAKE)" tests/tools/fuzz.sh
 
 ifneq ($(BENCHES),)
 .PHONY: bench

@@ -13,7 +13,7 @@ flags="-g -O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize
 names=${*:-$(ls tests/fuzz/fuzz_*.c | sed 's,.*/fuzz_,,; s,\.c$,,')}
 
 command -v clang >/dev/null || { echo "fuzz: no clang here"; exit 1; }
-make --no-print-directory MODE=asan CC=clang BUILD="$build" OUT="$build" CFLAGS=-fsanitize=fuzzer-no-link \
+"${MAKE:-make}" --no-print-directory MODE=asan CC=clang BUILD="$build" OUT="$build" CFLAGS=-fsanitize=fuzzer-no-link \
     "$build/libtlvision.a"
 
 status=0
