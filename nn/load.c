@@ -6,7 +6,7 @@
 #include "tensor/mapfile.h"
 #include "tensor/safetensors.h"
 
-enum { BLOCK_BYTES = 4096 };            /* of the file converted at a time */
+enum { BLOCK_BYTES = 1024 };            /* of the file converted at a time */
 
 static const char PREFIX[] = "module.", COUNTER[] = "num_batches_tracked";
 
@@ -117,13 +117,12 @@ static int is_float_dtype(tlv_dtype d)
     return d == TLV_F32 || d == TLV_F64 || d == TLV_F16 || d == TLV_BF16;
 }
 
-/* Floating types become one another; whole numbers only in buffers (counters): a weight of bytes is
- * quantised and means something else. */
+/* Floating types become one another.  Whole numbers convert in buffers (counters) alone: a weight
+ * of bytes is quantised and means something else. */
 static int converts(tlv_dtype from, const tlvi_entry *e)
 {
-    if (from == (tlv_dtype)e->dtype) return 1;
-    if (e->dtype != TLV_F32 && e->dtype != TLV_F64) return 0;
-    return is_float_dtype(from) || e->is_buffer;
+    if (from == (tlv_dtype)e->dtype || e->is_buffer) return 1;
+    return is_float_dtype(from) && is_float_dtype((tlv_dtype)e->dtype);
 }
 
 static int same_shape(tlv_shape a, tlv_shape b)
@@ -163,7 +162,7 @@ static tlv_status match_shapes(matching *m)
 
 /* ---- filling --------------------------------------------------------------------------------- */
 
-/* n numbers of dtype `from` at src, which is aligned for it. */
+/* n numbers of dtype `from` at src, which is aligned for it, to the kernels' own type. */
 static void convert(const tlvi_kset *k, tlv_dtype from, size_t n, const void *src, void *dst)
 {
     switch (from) {
@@ -174,6 +173,26 @@ static void convert(const tlvi_kset *k, tlv_dtype from, size_t n, const void *sr
     case TLV_I32: k->from_i32(n, src, dst); break;
     case TLV_I64: k->from_i64(n, src, dst); break;
     default: k->from_u8(n, src, dst); break;
+    }
+}
+
+/* The same to any type; without kernels of its own, by way of f64, which holds every count. */
+static void convert_block(tlv_ctx *c, tlv_dtype from, tlv_dtype to, size_t n, const void *src,
+                          void *dst)
+{
+    double mid[BLOCK_BYTES];                            // from bytes, as many numbers
+    const tlvi_kset *k = tlvi_ks(c, TLV_F64);
+    if (to == TLV_F32 || to == TLV_F64) {
+        convert(tlvi_ks(c, to), from, n, src, dst);
+        return;
+    }
+    convert(k, from, n, src, mid);
+    switch (to) {
+    case TLV_I32: k->to_i32(n, mid, dst); break;
+    case TLV_I64: k->to_i64(n, mid, dst); break;
+    case TLV_F16: k->to_f16(n, mid, dst); break;
+    case TLV_BF16: k->to_bf16(n, mid, dst); break;
+    default: k->to_u8(n, mid, dst); break;
     }
 }
 
@@ -197,7 +216,7 @@ static void fill_slot(const matching *m, tlv_params *p, int slot)
         size_t part = bytes - at < BLOCK_BYTES ? bytes - at : BLOCK_BYTES;
         size_t n = part / tlv_dtype_size(from);
         memcpy(block.byte, src + at, part);
-        convert(tlvi_ks(m->c, to), from, n, block.byte, dst);
+        convert_block(m->c, from, to, n, block.byte, dst);
         dst += n * tlv_dtype_size(to);
     }
 }
