@@ -1,5 +1,5 @@
-/* cases_custom.c -- an op made with tlv_custom:  y = s a b^2, with s among its attributes.  Its gradient
- * reads inputs and output, has attributes and is written in ops, so it has any order. */
+/* cases_custom.c -- an op made with tlv_custom:  y = s a b^2, with s among its attributes.  Its
+ * gradient reads inputs and output, has attributes and is written in ops, so it has any order. */
 #include "tests/opcase.h"
 
 static tlv_tensor *scaled_forward(tlv_ctx *c, const tlv_custom_call *k)
@@ -30,7 +30,8 @@ static tlv_tensor *custom_call(tlv_ctx *c, const tlv_tensor *const *in, const op
 
 static void custom_ref(const op_case *k, const double *const *in, double *out)
 {
-    for (int64_t i = 0; i < case_numel(k->out); i++) out[i] = k->opt[0] * in[0][i] * in[1][i] * in[1][i];
+    for (int64_t i = 0; i < case_numel(k->out); i++)
+        out[i] = k->opt[0] * in[0][i] * in[1][i] * in[1][i];
 }
 
 int case_CUSTOM(int i, op_case *k);

@@ -6,7 +6,7 @@ static void same_ref(const op_case *k, const double *const *in, double *out)
     for (int64_t i = 0; i < case_numel(k->out); i++) out[i] = in[0][i];
 }
 
-/* ---- reshape ------------------------------------------------------------------------------------ */
+/* ---- reshape --------------------------------------------------------------------------------- */
 
 static tlv_tensor *reshape_call(tlv_ctx *c, const tlv_tensor *const *in, const op_case *k)
 {
@@ -31,12 +31,18 @@ int case_RESHAPE(int i, op_case *k)
         { "empty", { 2, { 0, 3 } }, { 3, { 5, 0, 2 } }, 0 },
     };
     if (i >= (int)(sizeof CASES / sizeof CASES[0])) return 0;
-    *k = (op_case){ .text = CASES[i].text, .n_in = 1, .in = { { .shape = CASES[i].x } }, .out = CASES[i].y,
-                    .call = reshape_call, .ref = same_ref, .opt = { CASES[i].open }, .no_second = 1 };
+    *k = (op_case){ .text = CASES[i].text,
+                    .n_in = 1,
+                    .in = { { .shape = CASES[i].x } },
+                    .out = CASES[i].y,
+                    .call = reshape_call,
+                    .ref = same_ref,
+                    .opt = { CASES[i].open },
+                    .no_second = 1 };
     return 1;
 }
 
-/* ---- permute ------------------------------------------------------------------------------------ */
+/* ---- permute --------------------------------------------------------------------------------- */
 
 static tlv_tensor *permute_call(tlv_ctx *c, const tlv_tensor *const *in, const op_case *k)
 {
@@ -63,24 +69,29 @@ static void permute_ref(const op_case *k, const double *const *in, double *out)
 int case_PERMUTE(int i, op_case *k);
 int case_PERMUTE(int i, op_case *k)
 {
-    static const struct { const char *text; tlv_shape x, y; double axis[4]; } CASES[] = {
+    static const struct {
+        const char *text; tlv_shape x, y; double axis[4];
+    } CASES[] = {
         { "transpose", { 2, { 3, 5 } }, { 2, { 5, 3 } }, { 1, 0 } },
-        { "rotation, which is not its own inverse", { 3, { 2, 3, 4 } }, { 3, { 3, 4, 2 } }, { 1, 2, 0 } },
+        { "a rotation, not its own inverse", { 3, { 2, 3, 4 } }, { 3, { 3, 4, 2 } }, { 1, 2, 0 } },
         { "NCHW to NHWC", { 4, { 2, 3, 4, 5 } }, { 4, { 2, 4, 5, 3 } }, { 0, 2, 3, 1 } },
-        { "NHWC to NCHW, axes from the end", { 4, { 2, 4, 5, 3 } }, { 4, { 2, 3, 4, 5 } }, { 0, -1, 1, -2 } },
+        { "NHWC to NCHW, from the end",
+          { 4, { 2, 4, 5, 3 } },
+          { 4, { 2, 3, 4, 5 } },
+          { 0, -1, 1, -2 } },
         { "nothing moves", { 2, { 3, 5 } }, { 2, { 3, 5 } }, { 0, 1 } },
         { "dims of 1", { 3, { 1, 3, 1 } }, { 3, { 3, 1, 1 } }, { 1, 0, 2 } },
         { "a scalar", { 0, { 0 } }, { 0, { 0 } }, { 0 } },
         { "empty", { 3, { 2, 0, 3 } }, { 3, { 3, 2, 0 } }, { 2, 0, 1 } },
     };
     if (i >= (int)(sizeof CASES / sizeof CASES[0])) return 0;
-    *k = (op_case){ .text = CASES[i].text, .n_in = 1, .in = { { .shape = CASES[i].x } }, .out = CASES[i].y,
-                    .call = permute_call, .ref = permute_ref, .no_second = 1 };
+    *k = (op_case){ .text = CASES[i].text, .n_in = 1, .in = { { .shape = CASES[i].x } },
+                    .out = CASES[i].y, .call = permute_call, .ref = permute_ref, .no_second = 1 };
     for (int d = 0; d < 4; d++) k->opt[d] = CASES[i].axis[d];
     return 1;
 }
 
-/* ---- expand ------------------------------------------------------------------------------------- */
+/* ---- expand ---------------------------------------------------------------------------------- */
 
 static tlv_tensor *expand_call(tlv_ctx *c, const tlv_tensor *const *in, const op_case *k)
 {
@@ -89,7 +100,8 @@ static tlv_tensor *expand_call(tlv_ctx *c, const tlv_tensor *const *in, const op
 
 static void expand_ref(const op_case *k, const double *const *in, double *out)
 {
-    for (int64_t i = 0; i < case_numel(k->out); i++) out[i] = in[0][case_broadcast(k->in[0].shape, k->out, i)];
+    for (int64_t i = 0; i < case_numel(k->out); i++)
+        out[i] = in[0][case_broadcast(k->in[0].shape, k->out, i)];
 }
 
 int case_EXPAND(int i, op_case *k);
@@ -106,12 +118,12 @@ int case_EXPAND(int i, op_case *k)
         { "empty", { 1, { 0 } }, { 2, { 2, 0 } } },
     };
     if (i >= (int)(sizeof CASES / sizeof CASES[0])) return 0;
-    *k = (op_case){ .text = CASES[i].text, .n_in = 1, .in = { { .shape = CASES[i].x } }, .out = CASES[i].y,
-                    .call = expand_call, .ref = expand_ref, .no_second = 1 };
+    *k = (op_case){ .text = CASES[i].text, .n_in = 1, .in = { { .shape = CASES[i].x } },
+                    .out = CASES[i].y, .call = expand_call, .ref = expand_ref, .no_second = 1 };
     return 1;
 }
 
-/* ---- memory order ------------------------------------------------------------------------------- */
+/* ---- memory order ---------------------------------------------------------------------------- */
 
 static tlv_tensor *order_call(tlv_ctx *c, const tlv_tensor *const *in, const op_case *k)
 {
@@ -131,7 +143,13 @@ int case_TO_ORDER(int i, op_case *k)
         { "no image", { 4, { 0, 3, 4, 5 } }, 1 },
     };
     if (i >= (int)(sizeof CASES / sizeof CASES[0])) return 0;
-    *k = (op_case){ .text = CASES[i].text, .n_in = 1, .in = { { .shape = CASES[i].x } }, .out = CASES[i].x,
-                    .call = order_call, .ref = same_ref, .opt = { CASES[i].order }, .no_second = 1 };
+    *k = (op_case){ .text = CASES[i].text,
+                    .n_in = 1,
+                    .in = { { .shape = CASES[i].x } },
+                    .out = CASES[i].x,
+                    .call = order_call,
+                    .ref = same_ref,
+                    .opt = { CASES[i].order },
+                    .no_second = 1 };
     return 1;
 }

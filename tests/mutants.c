@@ -1,12 +1,14 @@
-/* mutants.c -- breaks the gradient of every op in every way of autograd/op.h, on the fast and on the
- * graph path, and wants the generic checks to notice.  `make mutants` builds the library with the means to. */
+/* mutants.c -- breaks the gradient of every op in every way of autograd/op.h, on the fast and on
+ * the graph path, and wants the generic checks to notice.  `make mutants` builds the library
+ * with the means to. */
 #include "tests/opcheck.h"
 
 #include "autograd/op.h"
 
 #ifdef TLVI_MUTANTS
 
-static const char *const KINDS[TLVI_MUT_COUNT] = { "none", "x 1.01", "zero", "swapped", "a dropped sum" };
+static const char *const KINDS[TLVI_MUT_COUNT] = { "none", "x 1.01", "zero", "swapped",
+                                                   "a dropped sum" };
 
 /* A case in which nothing flows cannot tell one gradient from another. */
 static int is_empty(const op_run *r)
@@ -16,7 +18,8 @@ static int is_empty(const op_run *r)
     return empty;
 }
 
-/* Runs the checks of every case until one fails; returns whether one did, and whether the mutant acted. */
+/* Runs the checks of every case until one fails; returns whether one did, and whether the mutant
+ * acted. */
 static int noticed(tlv_ctx *c, const op_line *op, int *acted)
 {
     op_run r = { .quiet = 1 };
@@ -58,7 +61,8 @@ static int break_path(tlv_ctx *c, const op_line *op, int recording)
         }
         if (inputs >> i >> 1 & 1) made += break_it(c, op, TLVI_MUT_SWAP, i, recording);
     }
-    EXPECT(inputs, "%s: no case reaches a gradient on the %s path", op->name, recording ? "graph" : "fast");
+    EXPECT(inputs, "%s: no case reaches a gradient on the %s path", op->name,
+           recording ? "graph" : "fast");
     return made;
 }
 
@@ -78,11 +82,12 @@ static void check_op(const op_line *op)
     tlv_ctx_close(c);
 }
 
-/* ---- declared reads -------------------------------------------------------------------------------- */
+/* ---- declared reads -------------------------------------------------------------------------- */
 
 enum { SLOTS = 16 };
 
-/* Does the gradient of input i change when slot s of the node is spoilt?  1 yes, 0 no, -1 not declared. */
+/* Does the gradient of input i change when slot s of the node is spoilt?  1 yes, 0 no, -1 not
+ * declared. */
 static int slot_matters(op_run *r, tlv_ctx *c, int i, int s)
 {
     int declared = 0;
@@ -104,8 +109,8 @@ static int slot_matters(op_run *r, tlv_ctx *c, int i, int s)
     return declared ? 0 : -1;
 }
 
-/* What ops.def says is read is kept in memory: some case must read it.  (A custom op keeps all that its
- * callback might read.) */
+/* What ops.def says is read is kept in memory: some case must read it.  (A custom op keeps all
+ * that its callback might read.) */
 static void check_reads(const op_line *op)
 {
     tlv_ctx *c = support_open();
@@ -125,8 +130,9 @@ static void check_reads(const op_line *op)
     EXPECT(n > 0, "%s has no case", op->name);
     for (int i = 0; i < CASE_MAX_IN; i++)
         for (int s = 0; s < SLOTS; s++)
-            EXPECT(matters[i][s] != 1 || op->op == TLV_OP_CUSTOM, "%s: the gradient of input %d should read slot %d of \"%s\", "
-                   "but does not", op->name, i, s, tlvi_ops[op->op].args);
+            EXPECT(matters[i][s] != 1 || op->op == TLV_OP_CUSTOM,
+                   "%s: the gradient of input %d should read slot %d of \"%s\", but does not",
+                   op->name, i, s, tlvi_ops[op->op].args);
     tlv_ctx_close(c);
 }
 
@@ -151,7 +157,8 @@ static void check_reads(const op_line *op) { check_op(op); }
 int main(int argc, char **argv)
 {
     static const test_case cases[] = {
-#define TLV_OP(id, kind, cost, args, reads, formula, shapes) T(test_mutants_##id), T(test_reads_##id),
+#define TLV_OP(id, kind, cost, args, reads, formula, shapes) \
+    T(test_mutants_##id), T(test_reads_##id),
 #include "autograd/ops.def"
 #undef TLV_OP
     };

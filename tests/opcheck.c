@@ -8,19 +8,20 @@
 
 #include "autograd/op.h"
 
-/* ---- the list of ops, from ops.def ------------------------------------------------------------------ */
+/* ---- the list of ops, from ops.def ----------------------------------------------------------- */
 
 #define TLV_OP(id, kind, cost, args, reads, formula, shapes) int case_##id(int i, op_case *k);
 #include "autograd/ops.def"
 #undef TLV_OP
 
 const op_line op_lines[TLV_OP_COUNT] = {
-#define TLV_OP(id, kind, cost, args, reads, formula, shapes) { #id, TLV_OP_##id, OP_##kind, case_##id },
+#define TLV_OP(id, kind, cost, args, reads, formula, shapes) \
+    { #id, TLV_OP_##id, OP_##kind, case_##id },
 #include "autograd/ops.def"
 #undef TLV_OP
 };
 
-/* ---- helpers for cases -------------------------------------------------------------------------------- */
+/* ---- helpers for cases ----------------------------------------------------------------------- */
 
 int64_t case_numel(tlv_shape s)
 {
@@ -42,7 +43,7 @@ int64_t case_broadcast(tlv_shape from, tlv_shape to, int64_t i)
     return at;
 }
 
-/* ---- scratch memory, counting ------------------------------------------------------------------------- */
+/* ---- scratch memory, counting ---------------------------------------------------------------- */
 
 struct op_block { struct op_block *next; };
 
@@ -61,7 +62,8 @@ int op_expect(op_run *r, int cond, const char *fmt, ...)
     if (!cond) r->failures++;
     if (r->quiet) return cond;
     if (cond) return test_check(1, __FILE__, __LINE__, "", "%s", "");
-    snprintf(what, sizeof what, "%s case %d (%s)", r->op->name, r->index, r->k.text ? r->k.text : "");
+    snprintf(what, sizeof what, "%s case %d (%s)", r->op->name, r->index,
+             r->k.text ? r->k.text : "");
     va_list ap;
     va_start(ap, fmt);
     vsnprintf(text, sizeof text, fmt, ap);
@@ -69,7 +71,7 @@ int op_expect(op_run *r, int cond, const char *fmt, ...)
     return test_check(0, __FILE__, __LINE__, what, "%s", text);
 }
 
-/* ---- values -------------------------------------------------------------------------------------------- */
+/* ---- values ---------------------------------------------------------------------------------- */
 
 static double on_grid(double v, double grid) { return floor(v * grid + 0.5) / grid; }
 
@@ -180,7 +182,7 @@ void op_run_end(op_run *r)
     r->blocks = NULL;
 }
 
-/* ---- the graph ----------------------------------------------------------------------------------------- */
+/* ---- the graph ------------------------------------------------------------------------------- */
 
 typedef struct graph {
     tlv_tensor *leaf[OP_LEAVES];
@@ -192,7 +194,8 @@ static tlv_tensor *make_leaf(op_run *r, tlv_ctx *c, const op_plan *p, int i, con
     static const tlv_dtype OF_KIND[] = { [CASE_INDEX] = TLV_I32, [CASE_BYTE] = TLV_U8 };
     case_kind kind = r->k.in[i].kind;
     tlv_dtype d = kind <= CASE_CONST ? p->dtype : OF_KIND[kind];
-    return support_tensor(c, d, r->k.in[i].shape, x, p->mask >> i & 1 ? TLV_WANT_GRAD : 0, p->order);
+    return support_tensor(c, d, r->k.in[i].shape, x, p->mask >> i & 1 ? TLV_WANT_GRAD : 0,
+                          p->order);
 }
 
 static tlv_tensor *call(op_run *r, tlv_ctx *c, const op_plan *p, const graph *g)
@@ -208,7 +211,7 @@ static tlv_tensor *call(op_run *r, tlv_ctx *c, const op_plan *p, const graph *g)
     for (int i = 0; i < r->k.n_in; i++) {
         if (!op_is_real(r, i)) continue;
         in[i] = tlv_neg(c, tlv_neg(c, in[i]));
-        if (one) in[i] = tlv_mul(c, in[i], one);            // its gradient reads both: they are kept
+        if (one) in[i] = tlv_mul(c, in[i], one);           // its gradient reads both: they are kept
     }
     tlv_tensor *y = r->k.call(c, in, &r->k);
     y = tlv_neg(c, tlv_neg(c, y));
@@ -229,8 +232,8 @@ static tlv_tensor *weighted(op_run *r, tlv_ctx *c, int level, unsigned leaves, t
     return sum;
 }
 
-static int gradients(tlv_ctx *c, const tlv_tensor *f, const graph *g, unsigned leaves, tlv_tensor **d,
-                     int flags)
+static int gradients(tlv_ctx *c, const tlv_tensor *f, const graph *g, unsigned leaves,
+                     tlv_tensor **d, int flags)
 {
     const tlv_tensor *wrt[OP_LEAVES];
     tlv_tensor *got[OP_LEAVES];
@@ -239,7 +242,7 @@ static int gradients(tlv_ctx *c, const tlv_tensor *f, const graph *g, unsigned l
         d[i] = NULL;
         if (leaves >> i & 1) wrt[n++] = g->leaf[i];
     }
-    if (!f || !tlv_wants_grad(f)) return tlv_error(c) == TLV_OK;       // does not depend on anything
+    if (!f || !tlv_wants_grad(f)) return tlv_error(c) == TLV_OK;      // does not depend on anything
     if (tlv_grad(c, f, NULL, n, wrt, got, flags) != TLV_OK) return 0;
     for (int i = 0, k = 0; i < OP_LEAVES; i++)
         if (leaves >> i & 1) d[i] = got[k++];
@@ -268,8 +271,8 @@ static int in_its_order(const tlv_tensor *d, const tlv_tensor *leaf)
     return !tlvi_is_row_major(leaf) || tlvi_is_row_major(d);
 }
 
-static int read_result(op_run *r, tlv_ctx *c, const op_plan *p, const graph *g, tlv_tensor *const *d,
-                       op_result *out)
+static int read_result(op_run *r, tlv_ctx *c, const op_plan *p, const graph *g,
+                       tlv_tensor *const *d, op_result *out)
 {
     out->n_y = tlv_numel(g->y);
     out->y = op_doubles(r, out->n_y);
@@ -316,7 +319,8 @@ int op_compute(op_run *r, tlv_ctx *c, op_plan p, op_result *out)
         g.f = build(r, c, &p, &g, p.level, TLV_CREATE_GRAPH);
         ok = gradients(c, g.f, &g, p.wrt, d, p.flags);
     }
-    op_expect(r, ok && tlv_error(c) == TLV_OK, "%s: %s", tlv_status_name(tlv_error(c)), tlv_error_msg(c));
+    op_expect(r, ok && tlv_error(c) == TLV_OK, "%s: %s", tlv_status_name(tlv_error(c)),
+              tlv_error_msg(c));
     ok = ok && tlv_error(c) == TLV_OK && read_result(r, c, &p, &g, d, out);
     if (ok) op_expect(r, untouched(r, c, &p, &g), "an input was written to");
     tlv_scope_end(c, s);
@@ -327,7 +331,8 @@ int op_compute(op_run *r, tlv_ctx *c, op_plan p, op_result *out)
     return ok;
 }
 
-int op_value(op_run *r, tlv_ctx *c, int level, int leaf, const double *v, double step, double *value)
+int op_value(op_run *r, tlv_ctx *c, int level, int leaf, const double *v, double step,
+             double *value)
 {
     graph g = { 0 };
     op_plan p = { .dtype = TLV_F64, .mask = level > 1 ? op_all(r) : 0, .level = level };
@@ -353,7 +358,7 @@ int op_value(op_run *r, tlv_ctx *c, int level, int leaf, const double *v, double
     return ok;
 }
 
-/* ---- comparing --------------------------------------------------------------------------------------------- */
+/* ---- comparing ------------------------------------------------------------------------------- */
 
 int op_close(op_run *r, const char *what, int64_t n, const double *a, const double *b, double tol)
 {
@@ -364,8 +369,9 @@ int op_close(op_run *r, const char *what, int64_t n, const double *a, const doub
         int same = tol == 0 ? memcmp(&a[i], &b[i], sizeof *a) == 0 || (isnan(a[i]) && isnan(b[i]))
                             : test_is_close(a[i], b[i], 0, tol * max);
         if (!same)
-            return op_expect(r, 0, "%s: element %lld is %.9g, want %.9g (largest %.3g, allowed %.1g of it)",
-                             what, (long long)i, a[i], b[i], max, tol);
+            return op_expect(
+                r, 0, "%s: element %lld is %.9g, want %.9g (largest %.3g, allowed %.1g of it)",
+                what, (long long)i, a[i], b[i], max, tol);
     }
     return op_expect(r, 1, "%s", what);
 }

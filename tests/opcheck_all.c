@@ -5,7 +5,8 @@
 #include "tests/opcheck.h"
 #include "tensor/core.h"
 
-/* Central differences with Richardson's step: error h^4, and 2^-14 is exact in every sum x + h v. */
+/* Central differences with Richardson's step: error h^4, and 2^-14 is exact in every sum x + h
+ * v. */
 static const double STEP = 1.0 / 16384;
 static const double GRAD_TOL = 1e-6, THIRD_TOL = 1e-5, PATH_TOL_F64 = 1e-10, PATH_TOL_F32 = 1e-5;
 static const double TEETH = 1e-8;       /* a gradient that is smaller everywhere proves nothing */
@@ -20,7 +21,7 @@ static double largest(int64_t n, const double *v)
     return max;
 }
 
-/* ---- values ---------------------------------------------------------------------------------------- */
+/* ---- values ---------------------------------------------------------------------------------- */
 
 static void check_shape(op_run *r, tlv_ctx *c)
 {
@@ -28,7 +29,8 @@ static void check_shape(op_run *r, tlv_ctx *c)
     const tlv_tensor *in[CASE_MAX_IN] = { 0 };
     static const tlv_dtype OF_KIND[] = { TLV_F64, TLV_F64, TLV_I32, TLV_U8 };
     for (int i = 0; i < r->k.n_in; i++)
-        in[i] = support_tensor(c, OF_KIND[r->k.in[i].kind], r->k.in[i].shape, r->x[i], 0, SUPPORT_ROW_MAJOR);
+        in[i] = support_tensor(c, OF_KIND[r->k.in[i].kind], r->k.in[i].shape, r->x[i], 0,
+                               SUPPORT_ROW_MAJOR);
     tlv_tensor *y = r->k.call(c, in, &r->k);
     tlv_shape got = tlv_shape_of(y);
     int ok = y && got.ndim == r->k.out.ndim;
@@ -57,7 +59,9 @@ void op_check_values(op_run *r, tlv_ctx *c)
     if (!op_compute(r, c, (op_plan){ .dtype = TLV_F32, .level = level }, &f32)) return;
     op_close(r, "f32 against f64", want.n_y, f32.y, want.y, f32_tol(r));
     for (int i = 0; i < OP_LEAVES; i++)
-        if (f32.g[i]) op_close(r, "gradient, f32 against f64", f32.n_g[i], f32.g[i], want.g[i], 4 * f32_tol(r));
+        if (f32.g[i])
+            op_close(r, "gradient, f32 against f64", f32.n_g[i], f32.g[i], want.g[i],
+                     4 * f32_tol(r));
 
     for (int order = SUPPORT_CHANNELS_LAST; order < SUPPORT_ORDERS; order++) {
         if (op_compute(r, c, (op_plan){ .dtype = TLV_F64, .order = order, .level = level }, &got))
@@ -67,7 +71,7 @@ void op_check_values(op_run *r, tlv_ctx *c)
     }
 }
 
-/* ---- derivatives against differences ------------------------------------------------------------------ */
+/* ---- derivatives against differences --------------------------------------------------------- */
 
 /* dF/dh at h = 0 of F(leaf + h v). */
 static int difference(op_run *r, tlv_ctx *c, int level, int leaf, double *slope)
@@ -122,7 +126,8 @@ static void check_level(op_run *r, tlv_ctx *c, int level, double tol)
             check_leaf(r, c, level, leaf, &a, tol);
     }
     if (level == 2 && !empty && !r->k.no_second)
-        op_expect(r, !(most <= TEETH), "every second derivative is zero: set no_second, or choose other inputs");
+        op_expect(r, !(most <= TEETH),
+                  "every second derivative is zero: set no_second, or choose other inputs");
 }
 
 static void check_paths(op_run *r, tlv_ctx *c)
@@ -130,9 +135,11 @@ static void check_paths(op_run *r, tlv_ctx *c)
     for (int d = TLV_F32; d <= TLV_F64; d++) {
         op_result fast, graph;
         if (op_compute(r, c, (op_plan){ .dtype = d, .level = 1 }, &fast)
-            && op_compute(r, c, (op_plan){ .dtype = d, .level = 1, .flags = TLV_CREATE_GRAPH }, &graph))
-            op_same(r, d == TLV_F64 ? "fast against graph path, f64" : "fast against graph path, f32", &fast,
-                    &graph, d == TLV_F64 ? PATH_TOL_F64 : PATH_TOL_F32);
+            && op_compute(r, c, (op_plan){ .dtype = d, .level = 1, .flags = TLV_CREATE_GRAPH },
+                          &graph))
+            op_same(r,
+                    d == TLV_F64 ? "fast against graph path, f64" : "fast against graph path, f32",
+                    &fast, &graph, d == TLV_F64 ? PATH_TOL_F64 : PATH_TOL_F32);
     }
 }
 
@@ -145,7 +152,7 @@ void op_check_gradients(op_run *r, tlv_ctx *c)
 
 void op_check_third(op_run *r, tlv_ctx *c) { check_level(r, c, 3, THIRD_TOL); }
 
-/* ---- replay, need-masks ---------------------------------------------------------------------------------- */
+/* ---- replay, need-masks ---------------------------------------------------------------------- */
 
 void op_check_replay(op_run *r, tlv_ctx *c)
 {
@@ -158,7 +165,9 @@ void op_check_replay(op_run *r, tlv_ctx *c)
     };
     for (size_t i = 0; i < sizeof HOW / sizeof HOW[0]; i++) {
         op_result plain, replayed;
-        op_plan p = { .dtype = HOW[i].d, .level = HOW[i].level, .flags = HOW[i].flags, .wrap = OP_IN_SCOPE };
+        op_plan p = {
+            .dtype = HOW[i].d, .level = HOW[i].level, .flags = HOW[i].flags, .wrap = OP_IN_SCOPE
+        };
         if (!op_compute(r, c, p, &plain)) continue;
         p.wrap = OP_IN_CHECKPOINT;
         if (op_compute(r, c, p, &replayed)) op_same(r, HOW[i].what, &replayed, &plain, 0);

@@ -9,7 +9,7 @@
 
 tlv_ctx *support_open(void) { return tlv_ctx_open(&(tlv_ctx_opts){ .threads = 1, .seed = 7 }); }
 
-/* ---- the allocator -------------------------------------------------------------------------------- */
+/* ---- the allocator --------------------------------------------------------------------------- */
 
 enum { HEAD = 64 };                     /* before each block: its size */
 
@@ -29,7 +29,8 @@ void *support_alloc(void *user, void *ptr, size_t old_size, size_t new_size)
     if (ptr || !new_size) return NULL;                  // the pool never resizes
 
     h->asked++;
-    if (h->fail_at && (h->asked == h->fail_at || (h->forever && h->asked > h->fail_at))) return NULL;
+    if (h->fail_at && (h->asked == h->fail_at || (h->forever && h->asked > h->fail_at)))
+        return NULL;
     char *block = malloc(new_size + HEAD);
     if (!block) return NULL;
     memcpy(block, &new_size, sizeof new_size);
@@ -38,7 +39,7 @@ void *support_alloc(void *user, void *ptr, size_t old_size, size_t new_size)
     return block + HEAD;
 }
 
-/* ---- tensors -------------------------------------------------------------------------------------- */
+/* ---- tensors --------------------------------------------------------------------------------- */
 
 static void put(void *p, tlv_dtype d, int64_t at, double v)
 {
@@ -74,7 +75,8 @@ tlv_tensor *support_tensor(tlv_ctx *c, tlv_dtype d, tlv_shape s, const double *v
     int64_t room = strides_of(s, order, stride, &offset), n = tlvi_shape_numel(s);
     tlv_tensor *mem = tlvi_new(c, d, tlv_shape1(room));
     if (!mem) return NULL;
-    memset(tlvi_ptr(mem), 0x7f, (size_t)room * tlv_dtype_size(d));      // nothing that passes for a value
+    // nothing that passes for a value
+    memset(tlvi_ptr(mem), 0x7f, (size_t)room * tlv_dtype_size(d));
     tlv_tensor *t = tlvi_new_view(c, mem);
     if (!t) return NULL;
     t->ndim = (uint8_t)s.ndim;
@@ -95,8 +97,10 @@ tlv_tensor *support_tensor(tlv_ctx *c, tlv_dtype d, tlv_shape s, const double *v
 
 int support_read(tlv_ctx *c, const tlv_tensor *t, double *dst, int64_t n)
 {
-    if (!EXPECT(tlv_error(c) == TLV_OK && t, "%s", t ? tlv_error_msg(c) : "no tensor to read")) return 0;
-    if (!EXPECT(tlv_numel(t) == n, "%lld elements, want %lld", (long long)tlv_numel(t), (long long)n))
+    if (!EXPECT(tlv_error(c) == TLV_OK && t, "%s", t ? tlv_error_msg(c) : "no tensor to read"))
+        return 0;
+    if (!EXPECT(tlv_numel(t) == n, "%lld elements, want %lld", (long long)tlv_numel(t),
+                (long long)n))
         return 0;
     if (n == 0) return 1;
     size_t size = tlv_dtype_size(tlv_dtype_of(t));
@@ -136,8 +140,8 @@ int support_check_shape(const tlv_tensor *t, tlv_shape want, const char *file, i
     tlv_shape got = tlv_shape_of(t);
     int ok = t && got.ndim == want.ndim;
     for (int i = 0; i < want.ndim && ok; i++) ok = got.dim[i] == want.dim[i];
-    return test_check(ok, file, line, what, "shape %s, want %s", t ? tlvi_shape_text(got).s : "(NULL)",
-                      tlvi_shape_text(want).s);
+    return test_check(ok, file, line, what, "shape %s, want %s",
+                      t ? tlvi_shape_text(got).s : "(NULL)", tlvi_shape_text(want).s);
 }
 
 void support_uniform(double *v, int64_t n, uint64_t seed, double lo, double hi)

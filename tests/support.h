@@ -1,17 +1,18 @@
-/* support.h -- what tests need around tensors: values in and out as doubles, memory orders, an allocator
- * that counts and fails. */
+/* support.h -- what tests need around tensors: values in and out as doubles, memory orders, an
+ * allocator that counts and fails. */
 #ifndef TLV_TESTS_SUPPORT_H
 #define TLV_TESTS_SUPPORT_H
 
 #include "tests/test.h"
 
-/* ---- contexts ----------------------------------------------------------------------------------- */
+/* ---- contexts -------------------------------------------------------------------------------- */
 
 /* One thread, a fixed seed. */
 tlv_ctx *support_open(void);
 
-/* An allocator for tlv_ctx_opts.alloc: counts what is live; call number fail_at (from 1) that asks for
- * memory returns NULL, with `forever` every later one too.  Thread-safe in the way the pool calls it. */
+/* An allocator for tlv_ctx_opts.alloc: counts what is live; call number fail_at (from 1) that
+ * asks for memory returns NULL, with `forever` every later one too.  Thread-safe in the way the
+ * pool calls it. */
 typedef struct support_hook {
     int64_t live, bytes, asked;
     int64_t fail_at;
@@ -20,22 +21,24 @@ typedef struct support_hook {
 } support_hook;
 void *support_alloc(void *user, void *ptr, size_t old_size, size_t new_size);
 
-/* ---- tensors ------------------------------------------------------------------------------------ */
+/* ---- tensors --------------------------------------------------------------------------------- */
 
 /* How the values of a tensor lie in memory. */
 typedef enum support_order {
     SUPPORT_ROW_MAJOR = 0,
     SUPPORT_CHANNELS_LAST,              /* 4 dims; others stay row-major */
     SUPPORT_TRANSPOSED,                 /* dense, dims in reversed order */
-    SUPPORT_STRIDED,                    /* every dim a step of 2 or 3 in a larger buffer, with an offset */
+    SUPPORT_STRIDED,             /* every dim a step of 2 or 3 in a larger buffer, with an offset */
     SUPPORT_ORDERS
 } support_order;
 
-/* A tensor of dtype d with the row-major values v (rounded to d), lying in memory as `order` says. */
+/* A tensor of dtype d with the row-major values v (rounded to d), lying in memory as `order`
+ * says. */
 tlv_tensor *support_tensor(tlv_ctx *c, tlv_dtype d, tlv_shape s, const double *v, int flags,
                            support_order order);
 
-/* Values as doubles, row-major.  Returns 0 and fails the test if t cannot be read or has not n elements. */
+/* Values as doubles, row-major.  Returns 0 and fails the test if t cannot be read or has not n
+ * elements. */
 int support_read(tlv_ctx *c, const tlv_tensor *t, double *dst, int64_t n);
 
 /* t has exactly these values: EXPECT_VALUES(c, t, 1e-6, 1, 2, 3). */

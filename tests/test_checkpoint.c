@@ -34,7 +34,8 @@ static tlv_tensor *network(tlv_ctx *c, tlv_tensor *x, const tlv_tensor *w, int f
 }
 
 /* Gradients of the network into d[2]; returns the peak above what was in use before. */
-static size_t peak_of(tlv_ctx *c, tlv_tensor *x, tlv_tensor *w, int flags, int grad_flags, tlv_tensor **d)
+static size_t peak_of(tlv_ctx *c, tlv_tensor *x, tlv_tensor *w, int flags, int grad_flags,
+                      tlv_tensor **d)
 {
     tlv_mem_reset_peak(c);
     size_t before = tlv_mem_get(c).now;
@@ -66,18 +67,21 @@ static void test_the_same_bits_for_less_memory(void)
         same_bits(c, d[0][i], d[1][i]);
         same_bits(c, d[0][i], d[2][i]);
     }
-    // Plain: an input of mul and an output of exp a layer.  Checkpointed: the ends of blocks, and all that one
-    // block computes.
+    // Plain: an input of mul and an output of exp a layer.  Checkpointed: the ends of blocks, and
+    // all that one block computes.
     EXPECT(plain / BYTES >= 2 * BLOCKS * DEPTH, "plain: %zu buffers", plain / BYTES);
-    EXPECT(check / BYTES <= BLOCKS + 3 * DEPTH + 1, "checkpointed: %zu buffers, plain %zu", check / BYTES, plain / BYTES);
-    EXPECT(again <= check + (TLVI_DEBUG ? 64 << 10 : 0), "consumed: %zu bytes, kept %zu", again, check);
+    EXPECT(check / BYTES <= BLOCKS + 3 * DEPTH + 1, "checkpointed: %zu buffers, plain %zu",
+           check / BYTES, plain / BYTES);
+    EXPECT(again <= check + (TLVI_DEBUG ? 64 << 10 : 0), "consumed: %zu bytes, kept %zu", again,
+           check);
     tlv_ctx_close(c);
 }
 
 static void test_the_graph_may_be_used_again(void)
 {
     OPEN(c);
-    tlv_tensor *x = wide_leaf(c), *w = tlv_leaf(c, tlv_scalar(c, TLV_F32, 0.9)), *first[2], *second[2];
+    tlv_tensor *x = wide_leaf(c), *w = tlv_leaf(c, tlv_scalar(c, TLV_F32, 0.9));
+    tlv_tensor *first[2], *second[2];
     tlv_tensor *y = network(c, x, w, TLV_CHECKPOINT);
     size_t kept = tlv_mem_get(c).now;
     tlv_scope s = tlv_scope_begin(c);
@@ -94,13 +98,14 @@ static void test_the_graph_may_be_used_again(void)
 }
 
 /* A block of blocks: inner checkpoints become part of the outer one. */
-static tlv_tensor *nested(tlv_ctx *c, const tlv_tensor *x, const tlv_tensor *w, int inner, int outer)
+static tlv_tensor *nested(tlv_ctx *c, const tlv_tensor *x, const tlv_tensor *w, int inner,
+                          int outer)
 {
     tlv_scope o = tlv_scope_begin_with(c, outer);
     tlv_tensor *h = tlv_mul(c, x, w);
     for (int k = 0; k < 3; k++) {
         tlv_scope i = tlv_scope_begin_with(c, inner);
-        tlv_tensor *one = tlv_full(c, TLV_F64, tlv_shape1(3), 1 + k);       // a constant made inside
+        tlv_tensor *one = tlv_full(c, TLV_F64, tlv_shape1(3), 1 + k);      // a constant made inside
         h = tlv_scope_end_keep(c, i, tlv_exp(c, tlv_affine(c, tlv_mul(c, h, one), 0.3, 0)));
     }
     return tlv_scope_end_keep(c, o, tlv_sum_all(c, tlv_mul(c, h, w)));
@@ -110,20 +115,23 @@ static void test_nested_checkpoints(void)
 {
     OPEN(c);
     double v[3] = { 0.5, -1, 2 };
-    tlv_tensor *x = tlv_from_data(c, TLV_F64, tlv_shape1(3), v, TLV_WANT_GRAD), *w = tlv_leaf(c, x), *d[2], *want[2];
+    tlv_tensor *x = tlv_from_data(c, TLV_F64, tlv_shape1(3), v, TLV_WANT_GRAD);
+    tlv_tensor *w = tlv_leaf(c, x), *d[2], *want[2];
     for (int how = 0; how < 4; how++) {
         int inner = how & 1 ? TLV_CHECKPOINT : 0, outer = how & 2 ? TLV_CHECKPOINT : 0;
         tlv_grad(c, nested(c, x, w, inner, outer), NULL, 2, WRT(x, w), d, TLV_CREATE_GRAPH);
         if (how == 0) memcpy(want, d, sizeof d);
         same_bits(c, d[0], want[0]);
         same_bits(c, d[1], want[1]);
-        tlv_tensor *dd[2], *s = tlv_add(c, tlv_sum_all(c, tlv_mul(c, d[0], d[0])), tlv_sum_all(c, d[1]));
+        tlv_tensor *s = tlv_sum_all(c, tlv_mul(c, d[0], d[0])), *dd[2];
+        s = tlv_add(c, s, tlv_sum_all(c, d[1]));
         static double first[3];
         double got[3];
         tlv_grad(c, s, NULL, 2, WRT(x, w), dd, 0);
         support_read(c, dd[0], got, 3);
         if (how == 0) memcpy(first, got, sizeof got);
-        EXPECT(memcmp(first, got, sizeof got) == 0, "second order, inner %d, outer %d", inner, outer);
+        EXPECT(memcmp(first, got, sizeof got) == 0, "second order, inner %d, outer %d", inner,
+               outer);
     }
     EXPECT_OK(c);
     tlv_ctx_close(c);
@@ -182,7 +190,7 @@ static void test_replay_notices_a_changed_input(void)
     tlv_tensor *x = tlv_from_data(c, TLV_F64, tlv_shape1(2), v, TLV_WANT_GRAD);
     tlv_tensor *w = tlv_from_data(c, TLV_F64, tlv_shape1(2), v, 0), *d = NULL;
     tlv_scope s = tlv_scope_begin_with(c, TLV_CHECKPOINT);
-    tlv_tensor *h = tlv_exp(c, tlv_add(c, x, w));           // no gradient reads w, but the replay does
+    tlv_tensor *h = tlv_exp(c, tlv_add(c, x, w));        // no gradient reads w, but the replay does
     tlv_tensor *y = tlv_scope_end_keep(c, s, tlv_sum_all(c, h));
     int64_t live = tlv_mem_get(c).live_tensors;
     w->buf->version++;
@@ -193,7 +201,7 @@ static void test_replay_notices_a_changed_input(void)
     tlv_ctx_close(c);
 }
 
-/* ---- a user's op is replayed through its forward ----------------------------------------------------- */
+/* ---- a user's op is replayed through its forward --------------------------------------------- */
 
 static tlv_tensor *counted_forward(tlv_ctx *c, const tlv_custom_call *k)
 {
@@ -207,7 +215,8 @@ static void counted_vjp(tlv_ctx *c, const tlv_custom_call *k, tlv_tensor **d)
 
 static void test_a_block_is_replayed_once_a_sweep(void)
 {
-    static const tlv_custom_def COUNTED = { "counted", counted_forward, counted_vjp, sizeof(int *) };
+    static const tlv_custom_def COUNTED = { "counted", counted_forward, counted_vjp,
+                                            sizeof(int *) };
     OPEN(c);
     int calls = 0, *where = &calls;
     double v[2] = { 1, 2 };
@@ -226,7 +235,7 @@ static void test_a_block_is_replayed_once_a_sweep(void)
     tlv_ctx_close(c);
 }
 
-TEST_MAIN(T(test_the_same_bits_for_less_memory), T(test_the_graph_may_be_used_again), T(test_nested_checkpoints),
-          T(test_an_intermediate_target_inside_a_checkpoint), T(test_no_checkpoint_without_history),
-          T(test_an_error_inside_a_checkpoint), T(test_replay_notices_a_changed_input),
-          T(test_a_block_is_replayed_once_a_sweep))
+TEST_MAIN(T(test_the_same_bits_for_less_memory), T(test_the_graph_may_be_used_again),
+          T(test_nested_checkpoints), T(test_an_intermediate_target_inside_a_checkpoint),
+          T(test_no_checkpoint_without_history), T(test_an_error_inside_a_checkpoint),
+          T(test_replay_notices_a_changed_input), T(test_a_block_is_replayed_once_a_sweep))

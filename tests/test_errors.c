@@ -1,5 +1,5 @@
-/* test_errors.c -- every status code: its number, its name, its hint, a call that gives it, and what the
- * sentence says; errors stick, in children too. */
+/* test_errors.c -- every status code: its number, its name, its hint, a call that gives it, and
+ * what the sentence says; errors stick, in children too. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -14,19 +14,30 @@
 
 #define WRT(...) ((const tlv_tensor *[]){ __VA_ARGS__ })
 
-/* ---- the codes -------------------------------------------------------------------------------------- */
+/* ---- the codes ------------------------------------------------------------------------------- */
 
 static void test_codes_are_pinned(void)
 {
-    static const struct { tlv_status code; int number; const char *name; } CODES[] = {
-        { TLV_OK, 0, "TLV_OK" }, { TLV_ERR_ARG, 1, "TLV_ERR_ARG" }, { TLV_ERR_SHAPE, 2, "TLV_ERR_SHAPE" },
-        { TLV_ERR_DTYPE, 3, "TLV_ERR_DTYPE" }, { TLV_ERR_NOMEM, 4, "TLV_ERR_NOMEM" },
-        { TLV_ERR_CTX, 5, "TLV_ERR_CTX" }, { TLV_ERR_ENDED, 6, "TLV_ERR_ENDED" },
-        { TLV_ERR_NOGRAD, 7, "TLV_ERR_NOGRAD" }, { TLV_ERR_VERSION, 8, "TLV_ERR_VERSION" },
-        { TLV_ERR_CONSUMED, 9, "TLV_ERR_CONSUMED" }, { TLV_ERR_STATE, 10, "TLV_ERR_STATE" },
-        { TLV_ERR_INDEX, 11, "TLV_ERR_INDEX" }, { TLV_ERR_NAME, 12, "TLV_ERR_NAME" },
-        { TLV_ERR_IO, 13, "TLV_ERR_IO" }, { TLV_ERR_FORMAT, 14, "TLV_ERR_FORMAT" },
-        { TLV_ERR_ISA, 15, "TLV_ERR_ISA" }, { TLV_ERR_USER, 16, "TLV_ERR_USER" },
+    static const struct {
+        tlv_status code; int number; const char *name;
+    } CODES[] = {
+        { TLV_OK, 0, "TLV_OK" },
+        { TLV_ERR_ARG, 1, "TLV_ERR_ARG" },
+        { TLV_ERR_SHAPE, 2, "TLV_ERR_SHAPE" },
+        { TLV_ERR_DTYPE, 3, "TLV_ERR_DTYPE" },
+        { TLV_ERR_NOMEM, 4, "TLV_ERR_NOMEM" },
+        { TLV_ERR_CTX, 5, "TLV_ERR_CTX" },
+        { TLV_ERR_ENDED, 6, "TLV_ERR_ENDED" },
+        { TLV_ERR_NOGRAD, 7, "TLV_ERR_NOGRAD" },
+        { TLV_ERR_VERSION, 8, "TLV_ERR_VERSION" },
+        { TLV_ERR_CONSUMED, 9, "TLV_ERR_CONSUMED" },
+        { TLV_ERR_STATE, 10, "TLV_ERR_STATE" },
+        { TLV_ERR_INDEX, 11, "TLV_ERR_INDEX" },
+        { TLV_ERR_NAME, 12, "TLV_ERR_NAME" },
+        { TLV_ERR_IO, 13, "TLV_ERR_IO" },
+        { TLV_ERR_FORMAT, 14, "TLV_ERR_FORMAT" },
+        { TLV_ERR_ISA, 15, "TLV_ERR_ISA" },
+        { TLV_ERR_USER, 16, "TLV_ERR_USER" },
         { TLV_ERR_LIMIT, 17, "TLV_ERR_LIMIT" },
     };
     EXPECT_INT(sizeof CODES / sizeof CODES[0], TLV_STATUS_COUNT);
@@ -40,8 +51,11 @@ static void test_codes_are_pinned(void)
 
 static void test_dtypes_are_pinned(void)
 {
-    static const struct { const char *name; size_t size; } D[TLV_DTYPE_COUNT] = {
-        { "f32", 4 }, { "f64", 8 }, { "i32", 4 }, { "u8", 1 }, { "i64", 8 }, { "f16", 2 }, { "bf16", 2 },
+    static const struct {
+        const char *name; size_t size;
+    } D[TLV_DTYPE_COUNT] = {
+        { "f32", 4 }, { "f64", 8 }, { "i32", 4 },  { "u8", 1 },
+        { "i64", 8 }, { "f16", 2 }, { "bf16", 2 },
     };
     for (int i = 0; i < TLV_DTYPE_COUNT; i++) {
         EXPECT_STR(tlv_dtype_name((tlv_dtype)i), D[i].name);
@@ -56,7 +70,8 @@ static void test_every_code_has_a_hint(void)
     OPEN(c);
     for (int i = 1; i < (int)TLV_STATUS_COUNT; i++) {
         EXPECT_STATUS(tlv_fail(c, (tlv_status)i, NULL, "number %d", i), i);
-        EXPECT(strlen(tlv_error_hint(c)) > 10, "%s: hint \"%s\"", tlv_status_name((tlv_status)i), tlv_error_hint(c));
+        EXPECT(strlen(tlv_error_hint(c)) > 10, "%s: hint \"%s\"", tlv_status_name((tlv_status)i),
+               tlv_error_hint(c));
         char want[32];
         snprintf(want, sizeof want, "number %d", i);
         EXPECT_ERROR(c, i, want);
@@ -78,21 +93,24 @@ static void test_no_context_is_an_answer_too(void)
     tlv_ctx_close(NULL);
 }
 
-/* ---- each provoked ---------------------------------------------------------------------------------- */
+/* ---- each provoked --------------------------------------------------------------------------- */
 
 /* The sentence holds every one of the parts (NULL ends); clears the error. */
 static void expect_parts(tlv_ctx *c, tlv_status code, const char *const *parts)
 {
     for (int i = 1; parts[i]; i++)
-        EXPECT(strstr(tlv_error_msg(c), parts[i]), "\"%s\" does not contain \"%s\"", tlv_error_msg(c), parts[i]);
+        EXPECT(strstr(tlv_error_msg(c), parts[i]), "\"%s\" does not contain \"%s\"",
+               tlv_error_msg(c), parts[i]);
     EXPECT_ERROR(c, code, parts[0]);
 }
-#define EXPECT_SENTENCE(c, code, ...) expect_parts(c, code, (const char *const[]){ __VA_ARGS__, NULL })
+#define EXPECT_SENTENCE(c, code, ...) \
+    expect_parts(c, code, (const char *const[]){ __VA_ARGS__, NULL })
 
 static void test_shape_errors_name_op_and_shapes(void)
 {
     OPEN(c);
-    tlv_tensor *a = tlv_zeros(c, TLV_F32, TLV_SHAPE(2, 3)), *b = tlv_zeros(c, TLV_F32, TLV_SHAPE(4, 5));
+    tlv_tensor *a = tlv_zeros(c, TLV_F32, TLV_SHAPE(2, 3)),
+               *b = tlv_zeros(c, TLV_F32, TLV_SHAPE(4, 5));
     EXPECT(!tlv_add(c, a, b), "added");
     EXPECT(strstr(tlv_error_hint(c), "from the last one"), "%s", tlv_error_hint(c));
     EXPECT_SENTENCE(c, TLV_ERR_SHAPE, "add", "[2,3]", "[4,5]", "broadcast");
@@ -163,7 +181,8 @@ static void test_dtype_errors(void)
     EXPECT_SENTENCE(c, TLV_ERR_DTYPE, "exp", "i32[2]");
     EXPECT(!tlv_leaf(c, i), "an integer leaf");
     EXPECT_SENTENCE(c, TLV_ERR_DTYPE, "leaf", "i32");
-    EXPECT(!tlv_from_data(c, TLV_I32, TLV_SHAPE(1), &(int32_t){ 1 }, TLV_WANT_GRAD), "an integer leaf");
+    EXPECT(!tlv_from_data(c, TLV_I32, TLV_SHAPE(1), &(int32_t){ 1 }, TLV_WANT_GRAD),
+           "an integer leaf");
     EXPECT_SENTENCE(c, TLV_ERR_DTYPE, "i32");
     EXPECT(!tlv_full(c, TLV_BF16, TLV_SHAPE(1), 1), "a bf16");
     EXPECT_SENTENCE(c, TLV_ERR_DTYPE, "bf16");
@@ -177,7 +196,8 @@ static void test_a_tensor_of_another_context(void)
     OPEN(c);
     tlv_ctx *other = support_open();
     REQUIRE(other, "no context");
-    tlv_tensor *mine = tlv_zeros(c, TLV_F32, TLV_SHAPE(2)), *foreign = tlv_full(other, TLV_F32, TLV_SHAPE(2), 3);
+    tlv_tensor *mine = tlv_zeros(c, TLV_F32, TLV_SHAPE(2)),
+               *foreign = tlv_full(other, TLV_F32, TLV_SHAPE(2), 3);
     EXPECT(!tlv_add(c, mine, foreign), "added");
     EXPECT(strstr(tlv_error_hint(c), "tlv_copy_from"), "%s", tlv_error_hint(c));
     EXPECT_SENTENCE(c, TLV_ERR_CTX, "add: input 1, [2], belongs to another context");
@@ -202,7 +222,8 @@ static void test_memory_limit(void)
     EXPECT(strstr(tlv_error_hint(c), "mem_limit"), "%s", tlv_error_hint(c));
     EXPECT_SENTENCE(c, TLV_ERR_NOMEM, "2.000 MB more", "the limit is 4.2 MB");
     tlv_scope_end(c, s);
-    EXPECT(tlv_zeros(c, TLV_F32, tlv_shape1(700000)), "the memory did not come back: %s", tlv_error_msg(c));
+    EXPECT(tlv_zeros(c, TLV_F32, tlv_shape1(700000)), "the memory did not come back: %s",
+           tlv_error_msg(c));
     tlv_ctx_close(c);
 }
 
@@ -221,13 +242,15 @@ static void test_state_limit_and_user(void)
     tlv_shape deep = { .ndim = 9 };
     EXPECT(!tlv_zeros(c, TLV_F32, deep), "9 dims");
     EXPECT_SENTENCE(c, TLV_ERR_LIMIT, "9 dims", "8");
-    EXPECT_STATUS(tlv_fail(c, TLV_ERR_USER, "try %% again", "task %d of %s", 3, "mine"), TLV_ERR_USER);
+    EXPECT_STATUS(tlv_fail(c, TLV_ERR_USER, "try %% again", "task %d of %s", 3, "mine"),
+                  TLV_ERR_USER);
     EXPECT_STR(tlv_error_msg(c), "task 3 of mine");
     tlv_error_clear(c);
     tlv_ctx_close(c);
 }
 
-/* VERSION, CONSUMED and NOGRAD of tlv_grad, ENDED of scopes: in test_grad.c and test_scope.c as well. */
+/* VERSION, CONSUMED and NOGRAD of tlv_grad, ENDED of scopes: in test_grad.c and test_scope.c as
+ * well. */
 static void test_gradient_errors(void)
 {
     OPEN(c);
@@ -257,13 +280,15 @@ static void test_gradient_errors(void)
 static void test_index_errors(void)
 {
     OPEN(c);
-    tlv_tensor *x = tlv_zeros(c, TLV_F32, TLV_SHAPE(2, 3)), *i = tlv_full(c, TLV_I32, TLV_SHAPE(4), 3);
+    tlv_tensor *x = tlv_zeros(c, TLV_F32, TLV_SHAPE(2, 3)),
+               *i = tlv_full(c, TLV_I32, TLV_SHAPE(4), 3);
     EXPECT(!tlv_gather(c, x, 1, i), "gathered");
     EXPECT(strstr(tlv_error_hint(c), "count from 0"), "%s", tlv_error_hint(c));
     EXPECT_SENTENCE(c, TLV_ERR_INDEX, "gather", "3");
     EXPECT(!tlv_gather(c, x, 0, tlv_full(c, TLV_I32, TLV_SHAPE(1), -1)), "gathered");
     EXPECT_SENTENCE(c, TLV_ERR_INDEX, "gather", "-1");
-    EXPECT(!tlv_cross_entropy(c, x, tlv_full(c, TLV_I32, TLV_SHAPE(2), 7), (tlv_ce_opts){ 0 }), "a loss");
+    EXPECT(!tlv_cross_entropy(c, x, tlv_full(c, TLV_I32, TLV_SHAPE(2), 7), (tlv_ce_opts){ 0 }),
+           "a loss");
     EXPECT_SENTENCE(c, TLV_ERR_INDEX, "cross_entropy", "target is 7 in row 0", "0 .. 2");
     EXPECT(!tlv_gather(c, x, 0, x), "a float index");
     EXPECT_SENTENCE(c, TLV_ERR_DTYPE, "gather", "f32", "i32");
@@ -318,13 +343,13 @@ static void test_an_absent_instruction_set(void)
     setenv("TLV_ISA", "", 1);
     c = tlv_ctx_open(&(tlv_ctx_opts){ .threads = 1 });
     EXPECT_OK(c);
-    EXPECT(strncmp(tlv_isa_available(), tlv_isa(c), strlen(tlv_isa(c))) == 0, "%s is not the widest of %s",
-           tlv_isa(c), tlv_isa_available());
+    EXPECT(strncmp(tlv_isa_available(), tlv_isa(c), strlen(tlv_isa(c))) == 0,
+           "%s is not the widest of %s", tlv_isa(c), tlv_isa_available());
     tlv_ctx_close(c);
     unsetenv("TLV_ISA");
 }
 
-/* ---- how they behave ---------------------------------------------------------------------------------- */
+/* ---- how they behave ------------------------------------------------------------------------- */
 
 static void test_the_first_error_stays(void)
 {
@@ -332,8 +357,10 @@ static void test_the_first_error_stays(void)
     tlv_tensor *x = tlv_from(c, TLV_SHAPE(2), (float[]){ 1, 2 }, TLV_WANT_GRAD), *d = x;
     tlv_add(c, x, tlv_zeros(c, TLV_F32, TLV_SHAPE(3)));
     tlv_mem_stats before = tlv_mem_get(c);
-    EXPECT(!tlv_exp(c, NULL) && !tlv_zeros(c, TLV_F32, TLV_SHAPE(1)) && !tlv_leaf(c, x) && !tlv_detach(c, x)
-           && !tlv_arange(c, TLV_F32, 0, 1, 1) && !tlv_custom(c, NULL, 0, NULL, NULL), "a tensor after an error");
+    EXPECT(!tlv_exp(c, NULL) && !tlv_zeros(c, TLV_F32, TLV_SHAPE(1)) && !tlv_leaf(c, x)
+               && !tlv_detach(c, x) && !tlv_arange(c, TLV_F32, 0, 1, 1)
+               && !tlv_custom(c, NULL, 0, NULL, NULL),
+           "a tensor after an error");
     EXPECT(tlv_item(c, x) == 0, "an item after an error");
     EXPECT_STATUS(tlv_read(c, x, &(float[2]){ 0 }, 2), TLV_ERR_SHAPE);
     EXPECT_STATUS(tlv_view_of(c, x, &(tlv_view){ 0 }), TLV_ERR_SHAPE);
@@ -360,7 +387,8 @@ static void count_errors(void *user, tlv_ctx *c)
 static void test_the_hook_is_called_once_where_it_happens(void)
 {
     int n = 0;
-    tlv_ctx *c = tlv_ctx_open(&(tlv_ctx_opts){ .threads = 1, .on_error = count_errors, .on_error_user = &n });
+    tlv_ctx *c = tlv_ctx_open(
+        &(tlv_ctx_opts){ .threads = 1, .on_error = count_errors, .on_error_user = &n });
     REQUIRE(c, "no context");
     tlv_tensor *x = tlv_zeros(c, TLV_F32, TLV_SHAPE(2));
     tlv_add(c, x, tlv_zeros(c, TLV_F32, TLV_SHAPE(3)));
@@ -377,12 +405,14 @@ static void test_the_hook_is_called_once_where_it_happens(void)
 static void test_a_sentence_names_the_parameter(void)
 {
     OPEN(c);
-    tlv_tensor *x = tlv_zeros(c, TLV_F32, TLV_SHAPE(2, 3)), *w = tlv_zeros(c, TLV_F32, TLV_SHAPE(4, 5));
+    tlv_tensor *x = tlv_zeros(c, TLV_F32, TLV_SHAPE(2, 3)),
+               *w = tlv_zeros(c, TLV_F32, TLV_SHAPE(4, 5));
     w->name = "layer3.0.conv2.weight";
     tlv_matmul(c, x, w, (tlv_matmul_opts){ 0 });
     EXPECT_SENTENCE(c, TLV_ERR_SHAPE, "matmul", "(layer3.0.conv2.weight)");
     tlv_exp(c, NULL);
-    EXPECT(!strstr(tlv_error_msg(c), "conv2"), "\"%s\" names a parameter of an earlier op", tlv_error_msg(c));
+    EXPECT(!strstr(tlv_error_msg(c), "conv2"), "\"%s\" names a parameter of an earlier op",
+           tlv_error_msg(c));
     tlv_error_clear(c);
     char name[700];                                         // longer than a sentence may be
     memset(name, 'n', sizeof name - 1);
@@ -394,7 +424,7 @@ static void test_a_sentence_names_the_parameter(void)
     tlv_ctx_close(c);
 }
 
-/* ---- tasks ---------------------------------------------------------------------------------------------- */
+/* ---- tasks ----------------------------------------------------------------------------------- */
 
 static tlv_status failing_task(tlv_ctx *child, int64_t i, void *user)
 {
@@ -419,18 +449,19 @@ static void test_errors_of_tasks_come_back_by_index(void)
         EXPECT_STATUS(tlv_parallel_tasks(c, 8, failing_task, NULL), TLV_ERR_SHAPE);
         EXPECT(tlv_error_hint(c)[0], "no hint");
         EXPECT_SENTENCE(c, TLV_ERR_SHAPE, "task 3", "add", "[2]", "[4]");
-        EXPECT_STATUS(tlv_parallel_tasks(c, 3, failing_task, NULL), TLV_OK);    // children are clean again
+        // children are clean again
+        EXPECT_STATUS(tlv_parallel_tasks(c, 3, failing_task, NULL), TLV_OK);
     }
-    EXPECT_STATUS(tlv_parallel_tasks(c, 2, foreign_task, tlv_zeros(c, TLV_F32, TLV_SHAPE(1))), TLV_ERR_CTX);
+    EXPECT_STATUS(tlv_parallel_tasks(c, 2, foreign_task, tlv_zeros(c, TLV_F32, TLV_SHAPE(1))),
+                  TLV_ERR_CTX);
     EXPECT_SENTENCE(c, TLV_ERR_CTX, "task 0", "another context");
     tlv_ctx_close(c);
 }
 
 TEST_MAIN(T(test_codes_are_pinned), T(test_dtypes_are_pinned), T(test_every_code_has_a_hint),
-          T(test_no_context_is_an_answer_too), T(test_shape_errors_name_op_and_shapes), T(test_argument_errors),
-          T(test_dtype_errors), T(test_a_tensor_of_another_context), T(test_memory_limit),
-          T(test_state_limit_and_user), T(test_gradient_errors), T(test_index_errors),
-          T(test_names_files_formats),
-          T(test_an_absent_instruction_set), T(test_the_first_error_stays),
-          T(test_the_hook_is_called_once_where_it_happens), T(test_a_sentence_names_the_parameter),
-          T(test_errors_of_tasks_come_back_by_index))
+          T(test_no_context_is_an_answer_too), T(test_shape_errors_name_op_and_shapes),
+          T(test_argument_errors), T(test_dtype_errors), T(test_a_tensor_of_another_context),
+          T(test_memory_limit), T(test_state_limit_and_user), T(test_gradient_errors),
+          T(test_index_errors), T(test_names_files_formats), T(test_an_absent_instruction_set),
+          T(test_the_first_error_stays), T(test_the_hook_is_called_once_where_it_happens),
+          T(test_a_sentence_names_the_parameter), T(test_errors_of_tasks_come_back_by_index))

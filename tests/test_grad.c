@@ -16,9 +16,10 @@ static tlv_tensor *vec(tlv_ctx *c, int n, const double *v, int flags)
     return tlv_from_data(c, TLV_F64, tlv_shape1(n), v, flags);
 }
 #define VEC(c, flags, ...)                                                                         \
-    vec(c, (int)(sizeof(double[]){ __VA_ARGS__ } / sizeof(double)), (double[]){ __VA_ARGS__ }, flags)
+    vec(c, (int)(sizeof(double[]){ __VA_ARGS__ } / sizeof(double)), (double[]){ __VA_ARGS__ },     \
+        flags)
 
-/* ---- what comes back ----------------------------------------------------------------------------- */
+/* ---- what comes back ------------------------------------------------------------------------- */
 
 static void test_relu_gradient_is_zero_at_the_kink(void)
 {
@@ -34,7 +35,8 @@ static void test_relu_gradient_is_zero_at_the_kink(void)
 static void test_higher_orders_of_a_power(void)
 {
     OPEN(c);
-    tlv_tensor *x = VEC(c, TLV_WANT_GRAD, 2), *y = tlv_mul(c, tlv_mul(c, x, x), tlv_mul(c, x, x)), *d = y;
+    tlv_tensor *x = VEC(c, TLV_WANT_GRAD, 2);
+    tlv_tensor *y = tlv_mul(c, tlv_mul(c, x, x), tlv_mul(c, x, x)), *d = y;
     static const double WANT[] = { 32, 48, 48, 24 };        // 4 x^3, 12 x^2, 24 x, 24
     for (int order = 0; order < 4; order++) {
         tlv_grad(c, d, NULL, 1, WRT(x), &d, TLV_CREATE_GRAPH);
@@ -64,7 +66,7 @@ static void test_gy_may_want_a_gradient_itself(void)
     OPEN(c);
     tlv_tensor *x = VEC(c, TLV_WANT_GRAD, 1, 2, 3), *u = VEC(c, TLV_WANT_GRAD, 1, 1, 1), *d, *dd;
     tlv_grad(c, tlv_mul(c, x, x), u, 1, WRT(x), &d, TLV_CREATE_GRAPH);      // d = 2 u x
-    tlv_grad(c, d, VEC(c, 0, 1, 10, 100), 1, WRT(u), &dd, 0);               // a product with the Jacobian
+    tlv_grad(c, d, VEC(c, 0, 1, 10, 100), 1, WRT(u), &dd, 0);         // a product with the Jacobian
     EXPECT_VALUES(c, dd, 1e-15, 2, 40, 600);
     tlv_ctx_close(c);
 }
@@ -72,7 +74,8 @@ static void test_gy_may_want_a_gradient_itself(void)
 static void test_gradient_in_y_itself_and_in_intermediates(void)
 {
     OPEN(c);
-    tlv_tensor *x = VEC(c, TLV_WANT_GRAD, 3), *h = tlv_affine(c, x, 2, 0), *y = tlv_mul(c, h, h), *d[4];
+    tlv_tensor *x = VEC(c, TLV_WANT_GRAD, 3), *h = tlv_affine(c, x, 2, 0);
+    tlv_tensor *y = tlv_mul(c, h, h), *d[4];
     tlv_grad(c, y, NULL, 4, WRT(y, h, x, h), d, 0);
     EXPECT_VALUES(c, d[0], 0, 1);
     EXPECT_VALUES(c, d[1], 0, 12);
@@ -104,7 +107,8 @@ static void test_what_tlv_grad_refuses(void)
 {
     OPEN(c);
     tlv_scope s = tlv_scope_begin(c);
-    tlv_tensor *x = VEC(c, TLV_WANT_GRAD, 1, 2), *constant = VEC(c, 0, 1, 2), *y = tlv_exp(c, x), *d = x;
+    tlv_tensor *x = VEC(c, TLV_WANT_GRAD, 1, 2), *constant = VEC(c, 0, 1, 2);
+    tlv_tensor *y = tlv_exp(c, x), *d = x;
     s = tlv_scope_begin(c);
     tlv_grad(c, y, NULL, 1, WRT(x), &d, 0);
     EXPECT(d == NULL, "a gradient beside an error");
@@ -144,7 +148,8 @@ static void test_fan_out_changes_no_tensor_of_the_user(void)
     OPEN(c);
     tlv_tensor *x = VEC(c, TLV_WANT_GRAD, 1, 2), *z = VEC(c, TLV_WANT_GRAD, 4, 5), *d[3];
     tlv_tensor *gy = VEC(c, 0, 1, 1), *h = tlv_add(c, x, z), *y = h;
-    for (int i = 0; i < 3; i++) y = tlv_add(c, tlv_add(c, y, x), tlv_add(c, h, h));     // d/dx: 1+3 (1+2)
+    // d/dx: 1+3 (1+2)
+    for (int i = 0; i < 3; i++) y = tlv_add(c, tlv_add(c, y, x), tlv_add(c, h, h));
     for (int flags = 0; flags <= TLV_CREATE_GRAPH; flags++) {
         tlv_grad(c, y, gy, 3, WRT(x, z, h), d, flags);
         EXPECT_VALUES(c, d[0], 0, 10, 10);
@@ -156,7 +161,8 @@ static void test_fan_out_changes_no_tensor_of_the_user(void)
         EXPECT_VALUES(c, h, 0, 5, 7);
     }
     // Views of gy travel to both; the second sum must not write through the first.
-    tlv_tensor *g2 = tlv_full(c, TLV_F64, TLV_SHAPE(2, 2), 1), *a = tlv_leaf(c, tlv_zeros(c, TLV_F64, TLV_SHAPE(4)));
+    tlv_tensor *g2 = tlv_full(c, TLV_F64, TLV_SHAPE(2, 2), 1);
+    tlv_tensor *a = tlv_leaf(c, tlv_zeros(c, TLV_F64, TLV_SHAPE(4)));
     tlv_tensor *b = tlv_reshape(c, a, TLV_SHAPE(2, 2));
     y = tlv_add(c, tlv_add(c, b, b), tlv_permute(c, b, TLV_AXES(1, 0)));
     tlv_grad(c, y, g2, 1, WRT(a), d, 0);
@@ -174,16 +180,18 @@ static void test_gradient_of_an_image_has_its_memory_order(void)
     tlv_shape s = tlv_shape4(1, 2, 3, 4);
     for (int order = 0; order <= SUPPORT_CHANNELS_LAST; order++) {
         tlv_tensor *x = support_tensor(c, TLV_F64, s, v, TLV_WANT_GRAD, order);
-        tlv_tensor *w = support_tensor(c, TLV_F64, s, v, 0, order == 0 ? SUPPORT_CHANNELS_LAST : SUPPORT_ROW_MAJOR);
+        tlv_tensor *w = support_tensor(c, TLV_F64, s, v, 0,
+                                       order == 0 ? SUPPORT_CHANNELS_LAST : SUPPORT_ROW_MAJOR);
         tlv_tensor *d;
-        tlv_grad(c, tlv_sum_all(c, tlv_mul(c, tlv_to_order(c, x, TLV_ROW_MAJOR), w)), NULL, 1, WRT(x), &d, 0);
+        tlv_grad(c, tlv_sum_all(c, tlv_mul(c, tlv_to_order(c, x, TLV_ROW_MAJOR), w)), NULL, 1,
+                 WRT(x), &d, 0);
         REQUIRE(d, "%s", tlv_error_msg(c));
         EXPECT(order ? tlvi_is_channels_last(d) : tlvi_is_row_major(d), "order %d", order);
     }
     tlv_ctx_close(c);
 }
 
-/* ---- the graph stays, or is used up ---------------------------------------------------------------- */
+/* ---- the graph stays, or is used up ---------------------------------------------------------- */
 
 static void test_the_graph_stays_and_nothing_is_added_to_it(void)
 {
@@ -237,7 +245,7 @@ static void test_a_changed_buffer_is_noticed_if_a_gradient_reads_it(void)
     EXPECT_STATUS(tlv_grad(c, y, NULL, 1, WRT(x), &d, 0), TLV_OK);      // nothing reads w here
     tlv_tensor *view = tlv_reshape(c, w, TLV_SHAPE(2, 1));
     y = tlv_sum_all(c, tlv_mul(c, view, view));
-    w->buf->version++;                                      // the version is the buffer's: views see it
+    w->buf->version++;                                  // the version is the buffer's: views see it
     EXPECT_STATUS(tlv_grad(c, y, NULL, 1, WRT(w), &d, 0), TLV_ERR_VERSION);
     tlv_error_clear(c);
     tlv_ctx_close(c);
@@ -246,7 +254,8 @@ static void test_a_changed_buffer_is_noticed_if_a_gradient_reads_it(void)
 static void test_an_error_in_the_sweep_leaves_no_trace(void)
 {
     OPEN(c);
-    tlv_tensor *x = VEC(c, TLV_WANT_GRAD, 1, 2), *w = VEC(c, TLV_WANT_GRAD, 3, 4), *gy = VEC(c, 0, 1, 1), *d[2];
+    tlv_tensor *x = VEC(c, TLV_WANT_GRAD, 1, 2), *w = VEC(c, TLV_WANT_GRAD, 3, 4);
+    tlv_tensor *gy = VEC(c, 0, 1, 1), *d[2];
     tlv_tensor *good = tlv_exp(c, x);
     tlv_tensor *y = tlv_add(c, tlv_exp(c, tlv_mul(c, x, w)), good);
     w->buf->version++;
@@ -264,7 +273,8 @@ static void test_an_error_in_the_sweep_leaves_no_trace(void)
     tlv_ctx_close(c);
 }
 
-/* Beyond 63 inputs one bit speaks for all: the gradient of those is delivered to the targets only. */
+/* Beyond 63 inputs one bit speaks for all: the gradient of those is delivered to the targets
+ * only. */
 static void test_an_op_of_100_inputs(void)
 {
     OPEN(c);
@@ -300,9 +310,10 @@ static void test_a_chain_of_100000_ops(void)
     tlv_ctx_close(c);
 }
 
-/* ---- ops of the user ------------------------------------------------------------------------------- */
+/* ---- ops of the user ------------------------------------------------------------------------- */
 
-/* y = x^3 elementwise, its gradient by an inner tlv_grad through ops: no formula is written down. */
+/* y = x^3 elementwise, its gradient by an inner tlv_grad through ops: no formula is written
+ * down. */
 static tlv_tensor *cube(tlv_ctx *c, const tlv_tensor *x)
 {
     return tlv_mul(c, tlv_mul(c, x, x), x);
@@ -340,7 +351,10 @@ static void test_tlv_grad_inside_a_gradient(void)
 }
 
 /* y = a b, whose gradient uses both inputs while it asks for one of them only. */
-static tlv_tensor *pair_forward(tlv_ctx *c, const tlv_custom_call *k) { return tlv_mul(c, k->in[0], k->in[1]); }
+static tlv_tensor *pair_forward(tlv_ctx *c, const tlv_custom_call *k)
+{
+    return tlv_mul(c, k->in[0], k->in[1]);
+}
 static void pair_vjp(tlv_ctx *c, const tlv_custom_call *k, tlv_tensor **d)
 {
     for (int i = 0; i < 2; i++) {
@@ -437,17 +451,21 @@ static void test_custom_reports_what_its_callbacks_do_wrong(void)
     y = tlv_custom(c, &WRONG, 1, WRT(x), NULL);
     EXPECT_STATUS(tlv_grad(c, tlv_sum_all(c, y), NULL, 1, WRT(x), &d, 0), TLV_ERR_SHAPE);
     EXPECT_ERROR(c, TLV_ERR_SHAPE, "a gradient is f64[7] but its tensor is f64[2]");
-    EXPECT(tlv_custom(c, &(tlv_custom_def){ .name = "half" }, 1, WRT(x), NULL) == NULL, "no callbacks");
+    EXPECT(tlv_custom(c, &(tlv_custom_def){ .name = "half" }, 1, WRT(x), NULL) == NULL,
+           "no callbacks");
     EXPECT_ERROR(c, TLV_ERR_ARG, "half");
     tlv_ctx_close(c);
 }
 
-/* ---- meta-learning ------------------------------------------------------------------------------- */
+/* ---- meta-learning --------------------------------------------------------------------------- */
 
 enum { PARAMS = 4, STEPS = 2 };
-static const tlv_shape PARAM_SHAPE[PARAMS] = { { 2, { 3, 5 } }, { 1, { 5 } }, { 2, { 5, 2 } }, { 1, { 2 } } };
+static const tlv_shape PARAM_SHAPE[PARAMS] = {
+    { 2, { 3, 5 } }, { 1, { 5 } }, { 2, { 5, 2 } }, { 1, { 2 } }
+};
 
-static tlv_tensor *mlp_loss(tlv_ctx *c, tlv_tensor *const *p, const tlv_tensor *x, const tlv_tensor *y)
+static tlv_tensor *mlp_loss(tlv_ctx *c, tlv_tensor *const *p, const tlv_tensor *x,
+                            const tlv_tensor *y)
 {
     tlv_tensor *h = tlv_tanh(c, tlv_add(c, tlv_matmul(c, x, p[0], (tlv_matmul_opts){ 0 }), p[1]));
     tlv_tensor *e = tlv_sub(c, tlv_add(c, tlv_matmul(c, h, p[2], (tlv_matmul_opts){ 0 }), p[3]), y);
@@ -483,7 +501,8 @@ static void test_maml_gradient_against_differences(void)
 {
     OPEN(c);
     tlv_tensor *p[PARAMS], *d[PARAMS], *again[PARAMS];
-    for (int i = 0; i < PARAMS; i++) p[i] = random_of(c, PARAM_SHAPE[i], 10 + (uint64_t)i, TLV_WANT_GRAD);
+    for (int i = 0; i < PARAMS; i++)
+        p[i] = random_of(c, PARAM_SHAPE[i], 10 + (uint64_t)i, TLV_WANT_GRAD);
     for (int checkpoint = 0; checkpoint < 2; checkpoint++)
         tlv_grad(c, maml_loss(c, p, checkpoint), NULL, PARAMS, (const tlv_tensor *const *)p,
                  checkpoint ? again : d, 0);
@@ -518,8 +537,8 @@ static void test_first_order_meta_gradient_differs(void)
     tlv_tensor *w = VEC(c, TLV_WANT_GRAD, 2), *g, *d;
     for (int flags = 0; flags <= TLV_CREATE_GRAPH; flags++) {
         tlv_grad(c, tlv_mul(c, tlv_mul(c, w, w), w), NULL, 1, WRT(w), &g, flags);   // 3 w^2 = 12
-        tlv_tensor *fast = tlv_sub(c, w, tlv_affine(c, g, 0.1, 0));                 // w' = w - 0.3 w^2
-        tlv_grad(c, tlv_mul(c, fast, fast), NULL, 1, WRT(w), &d, 0);                // 2 w' (1 - 0.6 w)
+        tlv_tensor *fast = tlv_sub(c, w, tlv_affine(c, g, 0.1, 0));              // w' = w - 0.3 w^2
+        tlv_grad(c, tlv_mul(c, fast, fast), NULL, 1, WRT(w), &d, 0);             // 2 w' (1 - 0.6 w)
         EXPECT_VALUES(c, d, 1e-14, flags ? 2 * 0.8 * -0.2 : 2 * 0.8);
     }
     tlv_ctx_close(c);
@@ -527,12 +546,16 @@ static void test_first_order_meta_gradient_differs(void)
 
 TEST_MAIN(T(test_relu_gradient_is_zero_at_the_kink), T(test_higher_orders_of_a_power),
           T(test_gy_weighs_the_outputs), T(test_gy_may_want_a_gradient_itself),
-          T(test_gradient_in_y_itself_and_in_intermediates), T(test_unreached_targets_are_null_or_zeros),
-          T(test_what_tlv_grad_refuses), T(test_a_product_of_a_tensor_with_itself),
-          T(test_fan_out_changes_no_tensor_of_the_user), T(test_gradient_of_an_image_has_its_memory_order),
-          T(test_the_graph_stays_and_nothing_is_added_to_it), T(test_consume_gives_buffers_back_once),
+          T(test_gradient_in_y_itself_and_in_intermediates),
+          T(test_unreached_targets_are_null_or_zeros), T(test_what_tlv_grad_refuses),
+          T(test_a_product_of_a_tensor_with_itself), T(test_fan_out_changes_no_tensor_of_the_user),
+          T(test_gradient_of_an_image_has_its_memory_order),
+          T(test_the_graph_stays_and_nothing_is_added_to_it),
+          T(test_consume_gives_buffers_back_once),
           T(test_a_changed_buffer_is_noticed_if_a_gradient_reads_it),
-          T(test_an_error_in_the_sweep_leaves_no_trace), T(test_an_op_of_100_inputs), T(test_a_chain_of_100000_ops),
-          T(test_tlv_grad_inside_a_gradient), T(test_inner_targets_are_not_mixed_up_with_outer_ones),
-          T(test_custom_with_16_inputs_and_attributes), T(test_custom_reports_what_its_callbacks_do_wrong),
+          T(test_an_error_in_the_sweep_leaves_no_trace), T(test_an_op_of_100_inputs),
+          T(test_a_chain_of_100000_ops), T(test_tlv_grad_inside_a_gradient),
+          T(test_inner_targets_are_not_mixed_up_with_outer_ones),
+          T(test_custom_with_16_inputs_and_attributes),
+          T(test_custom_reports_what_its_callbacks_do_wrong),
           T(test_maml_gradient_against_differences), T(test_first_order_meta_gradient_differs))

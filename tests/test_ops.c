@@ -1,6 +1,6 @@
-/* test_ops.c -- every op of ops.def, with every case of its generator: value, memory orders, derivatives to
- * second order (once an op to third), both gradient paths, replay, recompute, need-masks.  `test_ops MATMUL` runs the
- * tests of one op. */
+/* test_ops.c -- every op of ops.def, with every case of its generator: value, memory orders,
+ * derivatives to second order (once an op to third), both gradient paths, replay, recompute,
+ * need-masks.  `test_ops MATMUL` runs the tests of one op. */
 #include "tests/opcheck.h"
 
 /* The first case with something in it and a second derivative is the one for third order. */
@@ -12,7 +12,8 @@ static int worth_third(const op_run *r)
 static void check_op(const op_line *op)
 {
     tlv_ctx *c = support_open();
-    tlv_ctx *cheap = tlv_ctx_open(&(tlv_ctx_opts){ .threads = 1, .recompute = TLV_RECOMPUTE_CHEAP });
+    tlv_ctx *cheap =
+        tlv_ctx_open(&(tlv_ctx_opts){ .threads = 1, .recompute = TLV_RECOMPUTE_CHEAP });
     REQUIRE(c && cheap, "no context");
     op_run r = { 0 };
     int n = 0, third = 0;

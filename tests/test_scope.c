@@ -14,7 +14,7 @@ static tlv_tensor *ones(tlv_ctx *c, int64_t n, int flags)
     tlv_ctx *c = support_open();                                                                   \
     REQUIRE(c, "no context")
 
-/* ---- whose a tensor is -------------------------------------------------------------------------- */
+/* ---- whose a tensor is ----------------------------------------------------------------------- */
 
 static void test_scope_end_takes_its_tensors(void)
 {
@@ -118,7 +118,7 @@ static void test_scopes_have_a_depth_limit(void)
     tlv_scope s[TLVI_SCOPES];
     int n = 0;
     while (n < TLVI_SCOPES && tlv_error(c) == TLV_OK) s[n++] = tlv_scope_begin(c);
-    EXPECT_INT(n, TLVI_SCOPES);                         // 127 fit beside the context's own; the last failed
+    EXPECT_INT(n, TLVI_SCOPES);                 // 127 fit beside the context's own; the last failed
     tlv_scope_end(c, s[n - 1]);                         // ending what never began says nothing new
     EXPECT_ERROR(c, TLV_ERR_LIMIT, "deeper than 127");
     tlv_scope_end(c, s[0]);
@@ -127,7 +127,7 @@ static void test_scopes_have_a_depth_limit(void)
     tlv_ctx_close(c);
 }
 
-/* ---- headers that have ended --------------------------------------------------------------------- */
+/* ---- headers that have ended ----------------------------------------------------------------- */
 
 static void test_use_of_an_ended_header_is_an_error(void)
 {
@@ -191,14 +191,14 @@ static void test_nodes_hold_only_what_gradients_read(void)
     h = tlv_exp(c, h);                                  // reads its output
     h = tlv_affine(c, h, 2, 1);                         // reads nothing
     tlv_tensor *y = tlv_scope_end_keep(c, s, tlv_sum_all(c, h));
-    EXPECT(tlv_mem_get(c).now == before + 256 + 64, "%zu bytes more, want 256 of exp's output and 64 of y",
-           tlv_mem_get(c).now - before);
+    EXPECT(tlv_mem_get(c).now == before + 256 + 64,
+           "%zu bytes more, want 256 of exp's output and 64 of y", tlv_mem_get(c).now - before);
     EXPECT_STATUS(tlv_grad(c, y, NULL, 1, (const tlv_tensor *[]){ x }, &d, 0), TLV_OK);
     EXPECT_OK(c);
     tlv_ctx_close(c);
 }
 
-/* ---- history ---------------------------------------------------------------------------------------- */
+/* ---- history --------------------------------------------------------------------------------- */
 
 static void test_scope_without_a_kept_history_cuts_the_tape(void)
 {
@@ -260,7 +260,7 @@ static void test_roll_with_history_keeps_gradients_right(void)
     for (int i = 0; i < 4; i++) h = tlv_scope_roll(c, s, tlv_mul(c, tlv_affine(c, h, 0.5, 0.5), h));
     tlv_tensor *y = tlv_scope_end_keep(c, s, tlv_sum_all(c, h));
     tlv_grad(c, y, NULL, 1, (const tlv_tensor *[]){ x }, &d, 0);
-    EXPECT_VALUES(c, d, 1e-6, 5.0625, 5.0625);          // f(h) = h (h + 1) / 2, f(1) = 1, f'(1) = 1.5
+    EXPECT_VALUES(c, d, 1e-6, 5.0625, 5.0625);        // f(h) = h (h + 1) / 2, f(1) = 1, f'(1) = 1.5
     EXPECT_OK(c);
     tlv_ctx_close(c);
 }
@@ -301,7 +301,7 @@ static void test_scopes_close_after_an_error(void)
     tlv_ctx_close(c);
 }
 
-/* ---- owned tensors, as parameter sets have them ----------------------------------------------------- */
+/* ---- owned tensors, as parameter sets have them ---------------------------------------------- */
 
 static tlv_tensor *owned(tlv_ctx *c, int64_t n, float v)
 {
@@ -320,7 +320,7 @@ static void test_owned_tensors_outlive_scopes_and_may_go_before_the_tape(void)
     tlv_scope_end(c, s);
     EXPECT_VALUES(c, w, 0, 2, 2, 2);
     tlv_tensor *y = tlv_sum_all(c, tlv_mul(c, w, w));
-    tlvi_owned_free(w);                                 // its set is closed; the tape still speaks of it
+    tlvi_owned_free(w);                            // its set is closed; the tape still speaks of it
     EXPECT_STATUS(tlv_grad(c, y, NULL, 1, (const tlv_tensor *[]){ w }, &d, 0), TLV_OK);
     EXPECT_VALUES(c, d, 0, 4, 4, 4);
     tlv_tensor *again = owned(c, 3, 2);
@@ -330,7 +330,7 @@ static void test_owned_tensors_outlive_scopes_and_may_go_before_the_tape(void)
     tlv_ctx_close(c);
 }
 
-/* ---- memory, exactly -------------------------------------------------------------------------------- */
+/* ---- memory, exactly ------------------------------------------------------------------------- */
 
 enum { LAYERS = 50, ROWS = 1024, WIDTH = 256, BUFFER = ROWS * WIDTH * 4 };
 
@@ -350,7 +350,8 @@ static void test_inference_of_50_layers_peaks_at_three_buffers(void)
 {
     OPEN(c);
     tlv_tensor *w[5], *x = tlv_zeros(c, TLV_F32, tlv_shape2(ROWS, WIDTH));
-    for (int i = 0; i < 5; i++) w[i] = tlv_leaf(c, tlv_full(c, TLV_F32, tlv_shape2(WIDTH, WIDTH), 0.01));
+    for (int i = 0; i < 5; i++)
+        w[i] = tlv_leaf(c, tlv_full(c, TLV_F32, tlv_shape2(WIDTH, WIDTH), 0.01));
     infer(c, x, w);                                     // scratch that stays is there
     tlv_mem_reset_peak(c);
     tlv_mem_stats before = tlv_mem_get(c);
@@ -374,7 +375,8 @@ static void train_step(tlv_ctx *c, tlv_tensor *const *p, const tlv_tensor *x, co
     tlv_tensor *loss = tlv_mean_all(c, tlv_mul(c, e, e));
     tlv_grad(c, loss, NULL, 2, (const tlv_tensor *const *)p, d, TLV_CONSUME);
     for (int i = 0; i < 2 && tlv_error(c) == TLV_OK; i++)
-        for (int64_t k = 0; k < tlv_numel(p[i]); k++) tlvi_f32(p[i])[k] -= 0.01f * tlvi_f32(d[i])[k];
+        for (int64_t k = 0; k < tlv_numel(p[i]); k++)
+            tlvi_f32(p[i])[k] -= 0.01f * tlvi_f32(d[i])[k];
     tlv_scope_end(c, s);
 }
 
@@ -412,7 +414,8 @@ static void test_training_steps_take_nothing_from_the_system(void)
 static void test_closing_gives_everything_back(void)
 {
     support_hook hook = { 0 };
-    tlv_ctx *c = tlv_ctx_open(&(tlv_ctx_opts){ .threads = 2, .alloc = support_alloc, .alloc_user = &hook });
+    tlv_ctx *c =
+        tlv_ctx_open(&(tlv_ctx_opts){ .threads = 2, .alloc = support_alloc, .alloc_user = &hook });
     REQUIRE(c, "no context");
     tlv_tensor *x = ones(c, 8, TLV_WANT_GRAD);
     for (int i = 0; i < 50; i++) {                      // scopes stay open, the tape is full
@@ -436,10 +439,13 @@ static void test_memory_by_phase(void)
     EXPECT(forward >= 2u << 20, "%zu", forward);
     tlv_grad(c, h, NULL, 1, (const tlv_tensor *[]){ x }, &d, 0);
     tlv_mem_stats m = tlv_mem_get(c);
-    size_t resumed = m.peak_by_phase[TLV_PHASE_FORWARD];    // the forward phase goes on with d in hand
-    EXPECT(resumed + 4096 > forward + (1 << 20) && resumed < forward + (1 << 20) + 4096, "%zu, before the "
-           "gradient %zu", resumed, forward);
-    EXPECT(m.peak_by_phase[TLV_PHASE_BACKWARD] >= 3u << 20, "%zu", m.peak_by_phase[TLV_PHASE_BACKWARD]);
+    // the forward phase goes on with d in hand
+    size_t resumed = m.peak_by_phase[TLV_PHASE_FORWARD];
+    EXPECT(resumed + 4096 > forward + (1 << 20) && resumed < forward + (1 << 20) + 4096,
+           "%zu, before the gradient %zu",
+           resumed, forward);
+    EXPECT(m.peak_by_phase[TLV_PHASE_BACKWARD] >= 3u << 20, "%zu",
+           m.peak_by_phase[TLV_PHASE_BACKWARD]);
     tlv_mem_reset_peak(c);
     EXPECT_INT(tlv_mem_get(c).peak_by_phase[TLV_PHASE_BACKWARD], 0);
     EXPECT_INT(tlv_mem_get(c).peak, tlv_mem_get(c).now);
@@ -450,14 +456,16 @@ static void test_memory_by_phase(void)
 
 TEST_MAIN(T(test_scope_end_takes_its_tensors), T(test_keep_hands_the_same_pointer_outwards),
           T(test_keep_of_an_outer_tensor_is_a_no_op), T(test_keep_several_and_twice_the_same),
-          T(test_ending_an_outer_scope_ends_the_inner_ones), T(test_ending_a_scope_twice_is_an_error),
-          T(test_scopes_have_a_depth_limit), T(test_use_of_an_ended_header_is_an_error),
-          T(test_a_husk_has_a_shape_and_no_data), T(test_a_husk_is_a_target_of_tlv_grad),
-          T(test_nodes_hold_only_what_gradients_read), T(test_scope_without_a_kept_history_cuts_the_tape),
-          T(test_no_grad_records_nothing_and_leaves_can_be_made_in_it), T(test_roll_keeps_one_and_stays_open),
-          T(test_roll_with_history_keeps_gradients_right),
-          T(test_error_clear_cuts_the_tape_to_the_innermost_scope), T(test_scopes_close_after_an_error),
+          T(test_ending_an_outer_scope_ends_the_inner_ones),
+          T(test_ending_a_scope_twice_is_an_error), T(test_scopes_have_a_depth_limit),
+          T(test_use_of_an_ended_header_is_an_error), T(test_a_husk_has_a_shape_and_no_data),
+          T(test_a_husk_is_a_target_of_tlv_grad), T(test_nodes_hold_only_what_gradients_read),
+          T(test_scope_without_a_kept_history_cuts_the_tape),
+          T(test_no_grad_records_nothing_and_leaves_can_be_made_in_it),
+          T(test_roll_keeps_one_and_stays_open), T(test_roll_with_history_keeps_gradients_right),
+          T(test_error_clear_cuts_the_tape_to_the_innermost_scope),
+          T(test_scopes_close_after_an_error),
           T(test_owned_tensors_outlive_scopes_and_may_go_before_the_tape),
           T(test_inference_of_50_layers_peaks_at_three_buffers),
-          T(test_training_steps_take_nothing_from_the_system), T(test_closing_gives_everything_back),
-          T(test_memory_by_phase))
+          T(test_training_steps_take_nothing_from_the_system),
+          T(test_closing_gives_everything_back), T(test_memory_by_phase))

@@ -1,5 +1,5 @@
-/* test_slow_isa.c -- every case of every op on every instruction set this CPU has, against the scalar
- * kernels; and with several threads against one, where not a bit may differ. */
+/* test_slow_isa.c -- every case of every op on every instruction set this CPU has, against the
+ * scalar kernels; and with several threads against one, where not a bit may differ. */
 #include <stdio.h>
 
 #include "tests/opcheck.h"
@@ -21,7 +21,9 @@ static void compare_contexts(tlv_ctx *a, tlv_ctx *b, const char *name, int exact
             for (size_t h = 0; h < (differentiable ? sizeof HOW / sizeof HOW[0] : 1); h++) {
                 char what[80];
                 snprintf(what, sizeof what, "%s, %s", name, HOW[h].what);
-                op_plan p = { .dtype = TLV_F32, .level = differentiable ? HOW[h].level : 0, .flags = HOW[h].flags };
+                op_plan p = { .dtype = TLV_F32,
+                              .level = differentiable ? HOW[h].level : 0,
+                              .flags = HOW[h].flags };
                 op_result want, got;
                 for (int order = 0; order <= SUPPORT_CHANNELS_LAST; order++) {
                     p.order = order;
@@ -66,7 +68,7 @@ static void test_threads_change_no_bit(void)
     tlv_ctx_close(five);
 }
 
-/* ---- tensors large enough to be cut into many chunks -------------------------------------------- */
+/* ---- tensors large enough to be cut into many chunks ----------------------------------------- */
 
 enum { ROWS = 1031, COLS = 517, PARTS = 6 };
 
@@ -81,7 +83,8 @@ static int64_t large_step(tlv_ctx *c, float *out, int64_t room)
     tlv_tensor *z = tlv_leaf(c, x);
     tlv_tensor *h = tlv_add(c, tlv_matmul(c, z, w, (tlv_matmul_opts){ 0 }), b);
     h = tlv_relu(c, tlv_affine(c, h, 0.05, 0));
-    tlv_tensor *rows = tlv_sum(c, h, TLV_AXES(1), TLV_KEEPDIM), *cols = tlv_mean(c, h, TLV_AXES(0), 0);
+    tlv_tensor *rows = tlv_sum(c, h, TLV_AXES(1), TLV_KEEPDIM),
+               *cols = tlv_mean(c, h, TLV_AXES(0), 0);
     tlv_tensor *loss = tlv_mean_all(c, tlv_mul(c, tlv_div(c, h, tlv_affine(c, rows, 1, 9)), cols));
     const tlv_tensor *wrt[3] = { z, w, b };
     tlv_tensor *part[PARTS] = { h, rows, cols };
@@ -110,7 +113,8 @@ static void test_threads_change_no_bit_of_large_tensors(void)
         n[i] = large_step(c, got[i], room);
         tlv_ctx_close(c);
     }
-    EXPECT(n[0] == n[1] && n[0] > 0 && n[0] <= room, "%lld and %lld results", (long long)n[0], (long long)n[1]);
+    EXPECT(n[0] == n[1] && n[0] > 0 && n[0] <= room, "%lld and %lld results", (long long)n[0],
+           (long long)n[1]);
     int64_t differ = 0;
     for (int64_t i = 0; i < n[0]; i++) differ += memcmp(&got[0][i], &got[1][i], sizeof(float)) != 0;
     EXPECT(differ == 0, "%lld of %lld results differ", (long long)differ, (long long)n[0]);

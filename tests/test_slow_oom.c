@@ -1,12 +1,19 @@
-/* test_slow_oom.c -- memory runs out at every request in turn, through a step of meta-learning with a
- * checkpoint and an optimizer, and through tasks: always TLV_ERR_NOMEM, nothing lost, nothing half done, and
- * the context works again afterwards. */
+/* test_slow_oom.c -- memory runs out at every request in turn, through a step of meta-learning
+ * with a checkpoint and an optimizer, and through tasks: always TLV_ERR_NOMEM, nothing lost,
+ * nothing half done, and the context works again afterwards. */
 #include "tests/support.h"
 #include "nn/nn.h"
 #include "optim/optim.h"
 #include "tensor/core.h"
 
-enum { IN = 5, HIDDEN = 7, OUT = 3, ROWS = 6, INNER = 2, NUMBERS = IN * HIDDEN + HIDDEN + HIDDEN * OUT + OUT };
+enum {
+    IN = 5,
+    HIDDEN = 7,
+    OUT = 3,
+    ROWS = 6,
+    INNER = 2,
+    NUMBERS = IN * HIDDEN + HIDDEN + HIDDEN * OUT + OUT
+};
 
 typedef struct net { tlv_linear_layer a, b; } net;
 
@@ -20,7 +27,8 @@ typedef struct job {
 
 static tlv_tensor *draw(tlv_ctx *c, int cols, uint64_t what)
 {
-    return tlv_randn(c, TLV_F32, tlv_shape2(ROWS, cols), tlv_rng_fold(tlv_rng_stream(c, "data"), what));
+    return tlv_randn(c, TLV_F32, tlv_shape2(ROWS, cols),
+                     tlv_rng_fold(tlv_rng_stream(c, "data"), what));
 }
 
 static tlv_tensor *loss_of(tlv_ctx *c, const net *m, const tlv_params *p, uint64_t task)
@@ -78,7 +86,8 @@ static tlv_status run_job(tlv_ctx *c, job *j)
 
 static void check_after_failure(tlv_ctx *c, const job *failed, const job *want, long long k)
 {
-    EXPECT(tlv_error(c) == TLV_ERR_NOMEM, "request %lld: %s, %s", k, tlv_status_name(tlv_error(c)), tlv_error_msg(c));
+    EXPECT(tlv_error(c) == TLV_ERR_NOMEM, "request %lld: %s, %s", k, tlv_status_name(tlv_error(c)),
+           tlv_error_msg(c));
     EXPECT(strstr(tlv_error_msg(c), "memory"), "request %lld: \"%s\"", k, tlv_error_msg(c));
     int nothing = memcmp(failed->after, failed->before, sizeof failed->after) == 0;
     int all = memcmp(failed->after, want->after, sizeof want->after) == 0;
@@ -87,11 +96,13 @@ static void check_after_failure(tlv_ctx *c, const job *failed, const job *want, 
     tlv_error_clear(c);
     job again;
     EXPECT(run_job(c, &again) == TLV_OK, "request %lld: then %s", k, tlv_error_msg(c));
-    EXPECT(again.loss == want->loss, "request %lld: then a loss of %.9g, want %.9g", k, again.loss, want->loss);
-    EXPECT(memcmp(again.after, want->after, sizeof want->after) == 0, "request %lld: then other parameters", k);
+    EXPECT(again.loss == want->loss, "request %lld: then a loss of %.9g, want %.9g", k, again.loss,
+           want->loss);
+    EXPECT(memcmp(again.after, want->after, sizeof want->after) == 0,
+           "request %lld: then other parameters", k);
     EXPECT(tlv_mem_get(c).live_tensors == 0 && tlv_mem_get(c).tape_nodes == 0,
-           "request %lld: %lld tensors and %lld nodes are left", k, (long long)tlv_mem_get(c).live_tensors,
-           (long long)tlv_mem_get(c).tape_nodes);
+           "request %lld: %lld tensors and %lld nodes are left", k,
+           (long long)tlv_mem_get(c).live_tensors, (long long)tlv_mem_get(c).tape_nodes);
 }
 
 static int undisturbed(job *j)
@@ -111,12 +122,13 @@ static void test_every_request_may_fail(void)
     long long k = 1;
     for (;; k++) {
         support_hook hook = { 0 };
-        tlv_ctx *c = tlv_ctx_open(&(tlv_ctx_opts){ .threads = 1, .seed = 7, .fail_at = k, .alloc = support_alloc,
-                                                   .alloc_user = &hook });
+        tlv_ctx *c = tlv_ctx_open(&(tlv_ctx_opts){
+            .threads = 1, .seed = 7, .fail_at = k, .alloc = support_alloc, .alloc_user = &hook });
         tlv_status st = c ? run_job(c, &j) : TLV_ERR_NOMEM;
         if (c && st != TLV_OK) check_after_failure(c, &j, &want, k);
         tlv_ctx_close(c);
-        EXPECT(hook.live == 0 && hook.wrong_size == 0, "request %lld: %lld blocks are lost", k, (long long)hook.live);
+        EXPECT(hook.live == 0 && hook.wrong_size == 0, "request %lld: %lld blocks are lost", k,
+               (long long)hook.live);
         if (st == TLV_OK || test_failures() > 20) break;
     }
     EXPECT(k > 200, "the step made %lld requests only", k);
@@ -130,21 +142,22 @@ static void test_every_call_of_the_hook_may_fail(void)
     for (int forever = 0; forever < 2; forever++)
         for (int64_t k = 1;; k++) {
             support_hook hook = { .fail_at = k, .forever = forever };
-            tlv_ctx *c = tlv_ctx_open(&(tlv_ctx_opts){ .threads = 1, .seed = 7, .alloc = support_alloc,
-                                                       .alloc_user = &hook });
+            tlv_ctx *c = tlv_ctx_open(&(tlv_ctx_opts){
+                .threads = 1, .seed = 7, .alloc = support_alloc, .alloc_user = &hook });
             tlv_status st = c ? run_job(c, &j) : TLV_ERR_NOMEM;
             int reached = hook.asked >= k;
             hook.fail_at = 0;                               // there is memory again
             if (c && st != TLV_OK) check_after_failure(c, &j, &want, k);
-            if (st == TLV_OK) EXPECT(j.loss == want.loss, "call %lld: a loss of %.9g", (long long)k, j.loss);
+            if (st == TLV_OK)
+                EXPECT(j.loss == want.loss, "call %lld: a loss of %.9g", (long long)k, j.loss);
             tlv_ctx_close(c);
-            EXPECT(hook.live == 0 && hook.wrong_size == 0, "call %lld: %lld blocks are lost", (long long)k,
-                   (long long)hook.live);
+            EXPECT(hook.live == 0 && hook.wrong_size == 0, "call %lld: %lld blocks are lost",
+                   (long long)k, (long long)hook.live);
             if (!reached || test_failures() > 20) break;
         }
 }
 
-/* ---- tasks --------------------------------------------------------------------------------------------- */
+/* ---- tasks ----------------------------------------------------------------------------------- */
 
 typedef struct shared { net m; const tlv_params *p; double loss[4]; } shared;
 
@@ -190,17 +203,21 @@ static void test_tasks_run_out_of_memory(void)
         c = tlv_ctx_open(&o);
         tlv_status st = c ? run_tasks(c, &s) : TLV_ERR_NOMEM;
         failed += st != TLV_OK;
-        EXPECT(st == TLV_OK || st == TLV_ERR_NOMEM, "request %lld: %s", (long long)k, tlv_error_msg(c));
+        EXPECT(st == TLV_OK || st == TLV_ERR_NOMEM, "request %lld: %s", (long long)k,
+               tlv_error_msg(c));
         if (c && st != TLV_OK) {
             tlv_error_clear(c);
-            EXPECT(run_tasks(c, &s) == TLV_OK, "request %lld: then %s", (long long)k, tlv_error_msg(c));
-            EXPECT(memcmp(s.loss, want.loss, sizeof want.loss) == 0, "request %lld: then other losses", (long long)k);
+            EXPECT(run_tasks(c, &s) == TLV_OK, "request %lld: then %s", (long long)k,
+                   tlv_error_msg(c));
+            EXPECT(memcmp(s.loss, want.loss, sizeof want.loss) == 0,
+                   "request %lld: then other losses", (long long)k);
         }
         tlv_ctx_close(c);
-        EXPECT(hook.live == 0 && hook.wrong_size == 0, "request %lld: %lld blocks are lost", (long long)k,
-               (long long)hook.live);
+        EXPECT(hook.live == 0 && hook.wrong_size == 0, "request %lld: %lld blocks are lost",
+               (long long)k, (long long)hook.live);
     }
     EXPECT(failed > requests / 2, "%d of %lld requests failed", failed, (long long)requests);
 }
 
-TEST_MAIN(T(test_every_request_may_fail), T(test_every_call_of_the_hook_may_fail), T(test_tasks_run_out_of_memory))
+TEST_MAIN(T(test_every_request_may_fail), T(test_every_call_of_the_hook_may_fail),
+          T(test_tasks_run_out_of_memory))
