@@ -198,7 +198,7 @@ static void test_ten_losses_of_resnet18(void)
     tlv_ctx *c = support_open();
     tlv_file *f = open_goldens(c);
     tlv_model *m = f ? tlv_model_open(c, "resnet18", (tlv_model_opts){ .classes = 10 }) : NULL;
-    REQUIRE(m && filled_params(c, tlv_model_params(m), 0) == TLV_OK, "%s", tlv_error_msg(c));
+    REQUIRE(m && filled_params(c, tlv_model_params(m), 1) == TLV_OK, "%s", tlv_error_msg(c));
     tlv_params *p = tlv_model_params(m);
     tlv_optim *opt = tlv_sgd_open(c, p, (tlv_sgd_opts){ .lr = 0.00005, .momentum = 0.9 });
     tlv_tensor *x = golden_input(c, f, "resnet18", "curve_input", TLV_F32);
@@ -215,7 +215,7 @@ static void test_ten_losses_of_resnet18(void)
         EXPECT_CLOSE(got, want[i], 1e-4, 0);
         tlv_scope_end(c, s);
     }
-    EXPECT(want[STEPS - 1] < want[0] / 4, "the golden curve does not fall: %g to %g", want[0], want[STEPS - 1]);
+    EXPECT(want[STEPS - 1] < want[0] / 2, "the golden curve does not fall: %g to %g", want[0], want[STEPS - 1]);
     printf("  10 losses of resnet18, %.4f to %.4f: off by %.1e at most\n", want[0], want[STEPS - 1], worst);
     tlv_optim_close(opt);
     tlv_model_close(m);

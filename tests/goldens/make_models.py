@@ -11,7 +11,7 @@ and labels of fill.py:
     ARCH/eval/logits, ARCH/eval/loss, ARCH/eval/grad/NAME        in eval mode: given statistics
     ARCH/train/logits, ARCH/train/loss, ARCH/train/grad/NAME     in train mode: statistics of the batch
     ARCH/stats/NAME        running_mean and running_var after that step
-    resnet18/curve         f64 [10]: losses of 10 steps with SGD (rate 0.00005, momentum 0.9, 10 classes)
+    resnet18/curve         f64 [10]: losses of 10 steps with SGD (rate 0.00005, momentum 0.9, 10 classes, `apart`)
     resnet18/curve_input   f64 [5], as above
 grad and stats of each parameter are a digest, f64 [12]:
     L2 norm, sum of magnitudes, sum, largest magnitude, 4 indices (the first is the largest's), 4 values there
@@ -135,7 +135,7 @@ def network(arch, net, shape, classes):
 
 
 def curve(shape, steps=10):
-    net = filled(torchvision.models.resnet18(num_classes=10)).train()
+    net = filled(torchvision.models.resnet18(num_classes=10), apart=True).train()
     opt = torch.optim.SGD(net.parameters(), lr=0.00005, momentum=0.9)
     x, y = batch(0, shape, 10)
     losses = []
