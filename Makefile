@@ -197,7 +197,7 @@ check: $(CHECK_EXE)
 
 ## test: the library, the programs, and every test, the slow ones too (under five minutes)
 test: all $(TEST_EXE)
-	$(run_tests) $(TEST_EXE)
+	$(run_tests) $(TEST_EXE) $(if $(TESTS),,tests/test_programs.sh)
 
 ifneq ($(wildcard tests/mutants.c),)
 .PHONY: mutants

@@ -25,9 +25,10 @@ static void print_help(const cli_spec *s)
     printf("%s: %s\n\nusage: %s [options]%s%s\n\n", s->name, s->what, s->name, s->args ? " " : "",
            s->args ? s->args : "");
     for (const cli_option *o = s->options; o && o->kind; o++) {
-        char left[64];
-        snprintf(left, sizeof left, "%s %s", o->name, o->arg ? o->arg : "");
-        printf("  %-20s %s", left, o->help);
+        char left[96];
+        int n = snprintf(left, sizeof left, "%s %s", o->name, o->arg ? o->arg : "");
+        if (n > 20) printf("  %s\n  %-20s %s", left, "", o->help);
+        else printf("  %-20s %s", left, o->help);
         print_default(o);
         printf("\n");
     }

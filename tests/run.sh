@@ -23,7 +23,10 @@ trap 'rm -rf "$tmp"' EXIT
 run_one() {
     exec >"$tmp/$1.out" 2>&1
     # shellcheck disable=SC2086  # RUN and TEST_FILTER may hold several words or none
-    timeout -k 5 "$limit" ${RUN:-} "$2" ${TEST_FILTER:-}
+    case $2 in
+    *.sh) timeout -k 5 "$limit" "$2" ${TEST_FILTER:-} ;;    # puts RUN before programs itself
+    *)    timeout -k 5 "$limit" ${RUN:-} "$2" ${TEST_FILTER:-} ;;
+    esac
     echo $? >"$tmp/$1.status"
 }
 
