@@ -7,7 +7,7 @@
 #               includes internal headers sees ops.def with the TLV_OP lines of its page added.
 #   micro.c     compiles as it says and prints checked numbers
 #   links       relative links lead to files
-#   names       `tlv_...`, `TLV_...`, `tlvi_...`, `TLVI_...`, `tlv-...` and `test_...` exist
+#   names       `names_with_underscores` (TLV_OK, tlvi_gemm, mark_live) and `tlv-program`s exist
 #   files       `folder/file.c` exists; "`name` (`folder/file.c`)" and "(`name` in `folder/file.c`)": name is there
 #   targets     `make target` exists
 #   ops.md      is what OP_MANUAL prints
@@ -122,7 +122,7 @@ invented() { sed -nE 's/^    TLV_OP\( *([A-Z0-9_]+).*/\1/p' "$1" | tr '[:upper:]
 missing_names() {
     local own
     own=$(invented "$1")
-    spans "$1" | sed -E 's/[( ].*//' | grep -E '^((tlvi?|TLVI?|test)_[A-Za-z0-9_]*[A-Za-z0-9]|tlv-[a-z]+)$' |
+    spans "$1" | sed -E 's/[( ].*//' | grep -E '^([A-Za-z0-9]+_[A-Za-z0-9_]*[A-Za-z0-9]|tlv-[a-z]+)$' |
         grep -viE "(^|_)(${own:-none})\$" | grep -v '_ID$' | sort -u | while read -r name; do
         case $name in
         tlv-*) [ -f "examples/${name#tlv-}.c" ] ;;
