@@ -8,7 +8,6 @@
 #include "tensor/tensor.h"
 #include "autograd/autograd.h"
 #include "nn/nn.h"
-#include "nn/nn.h"
 #include "optim/optim.h"
 #include "data/data.h"
 

@@ -239,6 +239,7 @@ typedef struct tlv_bce_opts {
 } tlv_bce_opts;
 /* logits and target (0..1) of one shape. */
 tlv_tensor *tlv_bce_with_logits(tlv_ctx *c, const tlv_tensor *logits, const tlv_tensor *target, tlv_bce_opts o);
+/* (x - y)^2, x and y of one shape. */
 tlv_tensor *tlv_mse_loss(tlv_ctx *c, const tlv_tensor *x, const tlv_tensor *y, tlv_reduction r);
 /* 0.5 d^2 / beta where |d| < beta, else |d| - beta / 2;  beta 0 is the absolute difference. */
 tlv_tensor *tlv_smooth_l1_loss(tlv_ctx *c, const tlv_tensor *x, const tlv_tensor *y, double beta, tlv_reduction r);

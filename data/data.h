@@ -11,7 +11,7 @@
 extern "C" {
 #endif
 
-/* ---- data sets (dataset.c, cifar.c, idx.c, drawn.c) -------------------------------------------------- */
+/* ---- data sets (dataset.c, cifar.c, idx.c, shapes.c) -------------------------------------------------- */
 
 typedef struct tlv_dataset tlv_dataset;
 
@@ -39,7 +39,7 @@ int64_t tlv_dataset_per_class(const tlv_dataset *d, int per_class, tlv_rng_key k
 void tlv_dataset_split(const tlv_dataset *d, int64_t n, const int64_t *index, double fraction, tlv_rng_key key,
                        int64_t *train, int64_t *n_train, int64_t *val, int64_t *n_val);
 
-/* ---- batches (batch.c, augment.c) ----------------------------------------------------------------------- */
+/* ---- batches (batch.c) ----------------------------------------------------------------------- */
 
 typedef struct tlv_augment {
     int pad_crop;               /* pad by so many black pixels, crop back at a random place */

@@ -54,6 +54,7 @@ tlv_params *tlv_params_axpy(tlv_ctx *c, const tlv_params *p, double a, const tlv
 /* p's tensors as leaves of a child context over the same memory.  While such a set lives, p may not be
  * stepped, set or closed; it ends with its scope, in the child. */
 tlv_params *tlv_params_borrow(tlv_ctx *child, const tlv_params *p);
+/* Ends s but hands the set and its tensors outwards, as tlv_scope_end_keep does; p may be NULL. */
 void tlv_scope_end_keep_params(tlv_ctx *c, tlv_scope s, tlv_params *p);
 /* Global L2 norm of all entries (double accumulation, in slot order). */
 double tlv_params_norm(tlv_ctx *c, const tlv_params *p);

@@ -171,7 +171,8 @@ void tlv_scope_end(tlv_ctx *c, tlv_scope s);
  * moves outwards too, holding just the buffers that gradients will read. NULL ends plainly. */
 tlv_tensor *tlv_scope_end_keep(tlv_ctx *c, tlv_scope s, tlv_tensor *t);
 
-/* The same for n tensors; NULLs among them are skipped. */
+/* The same for n tensors in any order; NULLs among them are skipped, a tensor listed twice is kept once.
+ * It cannot fail: after an error too the scope ends. */
 void tlv_scope_end_keep_n(tlv_ctx *c, tlv_scope s, int n, tlv_tensor *const *t);
 
 /* Releases everything in s but t and leaves s open: for loops over blocks.  Returns t. */
@@ -274,7 +275,8 @@ uint64_t tlv_rng_u64(tlv_rng_key k, uint64_t i);
 double tlv_rng_uniform(tlv_rng_key k, uint64_t i);          /* [0, 1) with 53 bits */
 double tlv_rng_normal(tlv_rng_key k, uint64_t i);           /* Box-Muller */
 int64_t tlv_rng_below(tlv_rng_key k, uint64_t i, int64_t n);/* 0 .. n-1, without bias; n >= 1 */
-void tlv_rng_shuffle(tlv_rng_key k, int64_t n, int64_t *index);     /* Fisher-Yates */
+/* Permutes index[n] in place (Fisher-Yates). */
+void tlv_rng_shuffle(tlv_rng_key k, int64_t n, int64_t *index);
 
 /* Element j of the result, in row-major order, is draw j. */
 tlv_tensor *tlv_rand(tlv_ctx *c, tlv_dtype d, tlv_shape s, tlv_rng_key k);   /* uniform [0, 1) */
