@@ -47,14 +47,17 @@ int tlvi_names_find(const tlvi_names *f, const char *name)
     return -1;
 }
 
+enum { MAX_COUNT = 512 };                   // a hostile file may go on for millions
+
 int tlvi_names_count(const tlvi_names *f, const char *pattern)
 {
     const char *at = strstr(pattern, "%d");
-    for (int n = 0;; n++) {
+    for (int n = 0; n < MAX_COUNT; n++) {
         char name[128];
         snprintf(name, sizeof name, "%.*s%d%s", (int)(at - pattern), pattern, n, at + 2);
         if (tlvi_names_find(f, name) < 0) return n;
     }
+    return MAX_COUNT;
 }
 
 int tlvi_names_classes(const tlvi_names *f, const char *head, int width)
