@@ -58,6 +58,27 @@ static void revive(tlv_tensor *husk, const tlv_tensor *made)
     husk->flags &= (uint8_t)~TLVI_T_HUSK;
 }
 
+/* One use of a revived husk less; after the last it is a husk again, and only nodes that read it hold it. */
+static void done_with(tlv_ctx *c, tlv_tensor *t, int used)
+{
+    if (!t || t->mark >= 0 || (t->uses -= used) > 0 || !t->buf) return;
+    tlvi_buf_unref(c, t->buf);
+    t->buf = NULL;
+    t->flags |= TLVI_T_HUSK;
+}
+
+/* The node takes its references to what its gradients read, as it did when it was recorded. */
+static void take_reads(tlvi_node *n)
+{
+    for (int i = 0; i < n->n_in + n->n_out + n->n_aux; i++) {
+        tlvi_slot *s = &n->slot[i];
+        if (!s->reads || s->buf || !s->t || !s->t->buf) continue;
+        s->buf = s->t->buf;
+        s->buf->refs++;
+        s->version = s->buf->version;
+    }
+}
+
 static void replay_node(tlv_ctx *c, tlvi_node *n)
 {
     for (int i = 0; i < n->n_in; i++) {             // what came from outside of the segment
@@ -68,17 +89,23 @@ static void replay_node(tlv_ctx *c, tlvi_node *n)
             s->t->flags &= (uint8_t)~TLVI_T_HUSK;
         }
         if (s->buf && s->buf->version != s->version)
-            tlvi_fail(c, TLV_ERR_VERSION, NULL, "replay of %s: input %d, %s, was changed after it was used",
+            tlvi_fail(c, TLV_ERR_VERSION, NULL,
+                      "replay of %s: input %d, %s, was changed after it was used",
                       tlvi_ops[n->op].name, i, tlvi_shape_str(s->t).s);
     }
     tlvi_replay made = { .op = n->op };
     tlvi_replay *outer = c->replay;
+    tlv_scope scope = tlv_scope_begin_with(c, TLV_NO_GRAD);
     c->replay = &made;
     tlvi_ops[n->op].exec(c, n);
     c->replay = outer;
+    for (int i = 0; i < n->n_out && !c->err; i++) revive(n->slot[n->n_in + i].t, made.out[i]);
+    for (int i = 0; i < n->n_aux && !c->err; i++)
+        revive(n->slot[n->n_in + n->n_out + i].t, made.aux[i]);
+    tlv_scope_end(c, scope);
     if (c->err) return;
-    for (int i = 0; i < n->n_out; i++) revive(n->slot[n->n_in + i].t, made.out[i]);
-    for (int i = 0; i < n->n_aux; i++) revive(n->slot[n->n_in + n->n_out + i].t, made.aux[i]);
+    take_reads(n);
+    for (int i = 0; i < n->n_in + n->n_out + n->n_aux; i++) done_with(c, n->slot[i].t, i < n->n_in);
 }
 
 enum { CHEAP_SLOTS = 8 };                           // tlvi_record replays no node with more
@@ -123,49 +150,42 @@ void tlvi_replay_cheap_drop(tlv_ctx *c, tlvi_node *n)
         }
 }
 
-/* Takes the references that gradients read; then every header that was a husk is one again. */
-static void settle(tlv_ctx *c, int32_t begin, int32_t end, int phase)
-{
-    for (int32_t k = begin; k < end; k++) {
-        tlvi_node *n = tlvi_node_at(c, k);
-        for (int i = 0; i < n->n_in + n->n_out + n->n_aux; i++) {
-            tlvi_slot *s = &n->slot[i];
-            if (!s->t || !s->t->buf) continue;
-            if (phase == 0 && s->reads && !s->buf) {
-                s->buf = s->t->buf;
-                s->buf->refs++;
-                s->version = s->buf->version;
-            } else if (phase == 1 && s->t->mark < 0) {
-                tlvi_buf_unref(c, s->t->buf);
-                s->t->buf = NULL;
-                s->t->flags |= TLVI_T_HUSK;
-            }
-        }
-    }
-}
-
-/* Marks husks of the segment by a negative mark (tlv_grad's own marks are kept below it). */
-static void mark_husks(tlv_ctx *c, int32_t begin, int32_t end, int on)
+/* Marks the husks of a segment by a negative mark (tlv_grad's own marks are kept below it) and counts how
+ * often its nodes take each as input. */
+static void mark_husks(tlv_ctx *c, int32_t begin, int32_t end)
 {
     for (int32_t k = begin; k < end; k++) {
         tlvi_node *n = tlvi_node_at(c, k);
         for (int i = 0; i < n->n_in + n->n_out + n->n_aux; i++) {
             tlv_tensor *t = n->slot[i].t;
-            if (!t) continue;
-            if (on && !t->buf && t->mark >= 0) t->mark = -1 - t->mark;
-            if (!on && t->mark < 0) t->mark = -1 - t->mark;
+            if (!t || (t->buf && t->mark >= 0)) continue;
+            if (t->mark >= 0) {
+                t->mark = -1 - t->mark;
+                t->uses = 0;
+            }
+            t->uses += i < n->n_in;
+        }
+    }
+}
+
+/* Every header that was a husk is one again, whatever happened in between. */
+static void unmark_husks(tlv_ctx *c, int32_t begin, int32_t end)
+{
+    for (int32_t k = begin; k < end; k++) {
+        tlvi_node *n = tlvi_node_at(c, k);
+        for (int i = 0; i < n->n_in + n->n_out + n->n_aux; i++) {
+            tlv_tensor *t = n->slot[i].t;
+            if (!t || t->mark >= 0) continue;
+            done_with(c, t, t->uses);
+            t->mark = -1 - t->mark;
         }
     }
 }
 
 tlv_status tlvi_replay_segment(tlv_ctx *c, int32_t begin, int32_t end)
 {
-    tlv_scope s = tlv_scope_begin_with(c, TLV_NO_GRAD);
-    mark_husks(c, begin, end, 1);
+    mark_husks(c, begin, end);
     for (int32_t k = begin; k < end && !c->err; k++) replay_node(c, tlvi_node_at(c, k));
-    if (!c->err) settle(c, begin, end, 0);
-    settle(c, begin, end, 1);
-    mark_husks(c, begin, end, 0);
-    tlv_scope_end(c, s);
+    unmark_husks(c, begin, end);
     return c->err;
 }

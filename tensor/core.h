@@ -58,6 +58,7 @@ struct tlv_tensor {
     int32_t depth;                  /* scope that owns the header; -1: a parameter set */
     int32_t pin;                    /* with TLVI_T_PIN */
     int32_t mark;                   /* tlv_grad: index of the target + 1 */
+    int32_t uses;                   /* replay: times that a segment still takes it as input */
     int32_t grefs;                  /* tlv_grad: places that hold this tensor as a gradient */
     int64_t shape[TLV_MAX_DIMS], stride[TLV_MAX_DIMS];
     tlv_tensor *prev, *next;        /* in the scope's list (or the free list) */
