@@ -103,8 +103,8 @@ int main(int argc, char **argv)
     for (int64_t i = 0; order && i < n; i++) order[i] = i;
     for (int epoch = 1; opt && order && epoch <= EPOCHS && !tlv_error(c); epoch++) {
         double loss = train(c, &m, p, opt, d, order, epoch);
-        printf("epoch %d  loss %.4f  %s accuracy %.2f %%\n", epoch, loss, test ? "test" : "training",
-               100 * accuracy(c, &m, p, test ? test : d));
+        printf("epoch %d  loss %.4f  %s accuracy %.2f %%\n", epoch, loss,
+               test ? "test" : "training", 100 * accuracy(c, &m, p, test ? test : d));
     }
     int failed = tlv_error(c) != TLV_OK;                // one check: errors stay in the context
     if (failed) fprintf(stderr, "error: %s\nhint: %s\n", tlv_error_msg(c), tlv_error_hint(c));
