@@ -8,6 +8,7 @@ typedef enum rule { SGD, ADAM } rule;
 
 struct tlv_optim {
     tlv_ctx *c;
+    tlvi_schema *schema;                // of the set it was opened with
     rule rule;
     tlv_sgd_opts sgd;
     tlv_adam_opts adam;
@@ -50,6 +51,8 @@ static tlv_optim *open_optim(tlv_ctx *c, const tlv_params *p, rule r, double lr,
     o->lr = lr;
     o->n = (int)n;
     o->bytes = bytes;
+    o->schema = p->schema;
+    o->schema->refs++;
     o->slot_steps = (int64_t *)(void *)(o + 1);
     o->lr_scale = (double *)(void *)(o->slot_steps + n);
     o->decay = o->lr_scale + n;
@@ -90,6 +93,7 @@ void tlv_optim_close(tlv_optim *o)
     if (!o) return;
     tlv_params_close(o->moment[0]);
     tlv_params_close(o->moment[1]);
+    tlvi_schema_unref(o->c, o->schema);
     tlvi_free(o->c, o, o->bytes);
 }
 
@@ -126,8 +130,12 @@ static void step_piece(void *arg, int i, int64_t from, int64_t n)
 /* Everything that may fail, before the first number changes. */
 static int choose(tlv_ctx *c, tlv_optim *o, tlv_params *p, const tlv_params *g)
 {
-    if (!tlvi_params_same(c, "optim_step", p, g) || !tlvi_params_same(c, "optim_step", p, o->moment[0] ? o->moment[0] : p))
+    if (!tlvi_params_same(c, "optim_step", p, g)) return 0;
+    if (p->schema != o->schema) {
+        tlvi_fail(c, TLV_ERR_NAME, "open an optimizer for the new set",
+                  "optim_step: the optimizer was opened for other names (%d entries, not %d)", o->n, p->schema->n);
         return 0;
+    }
     o->skipped = 0;
     for (int i = 0; i < o->n; i++) {
         o->use[i] = (uint8_t)tlvi_has_grad(p, g, i);
