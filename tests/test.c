@@ -7,13 +7,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <stdatomic.h>
 #include <sys/stat.h>
 
 enum { MAX_PRINTED = 10 };              /* lines a test; the rest is counted only */
 
 static struct {
     const char *name;                   /* of the running test */
-    int checks, failures, skipped;      /* in the running test */
+    atomic_int checks, failures;        /* in the running test; tasks on other threads check too */
+    int skipped;
     char reason[256];                   /* why it was skipped */
 } now;
 
@@ -22,15 +24,15 @@ static struct {
 /* Counts a check; a failed one prints "file:line: test: what: ...". */
 static int count(int ok, const char *file, int line, const char *what, const char *fmt, va_list ap)
 {
-    now.checks++;
+    atomic_fetch_add(&now.checks, 1);
     if (ok) return 1;
 
-    now.failures++;
-    if (now.failures > MAX_PRINTED) return 0;
+    int failures = atomic_fetch_add(&now.failures, 1) + 1;
+    if (failures > MAX_PRINTED) return 0;
     fprintf(stderr, "%s:%d: %s: %s: ", file, line, now.name, what);
     vfprintf(stderr, fmt, ap);
     fputc('\n', stderr);
-    if (now.failures == MAX_PRINTED) fprintf(stderr, "%s: more failures not shown\n", now.name);
+    if (failures == MAX_PRINTED) fprintf(stderr, "%s: more failures not shown\n", now.name);
     return 0;
 }
 
@@ -163,7 +165,7 @@ static outcome run_one(const test_case *t)
     t->fn();
 
     if (now.failures) {
-        fprintf(stderr, "FAILED %s (%d of %d checks)\n", t->name, now.failures, now.checks);
+        fprintf(stderr, "FAILED %s (%d of %d checks)\n", t->name, (int)now.failures, (int)now.checks);
         return FAILED;
     }
     if (now.skipped) {

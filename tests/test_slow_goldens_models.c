@@ -1,4 +1,4 @@
-/* test_goldens_models.c -- ResNets against PyTorch: logits, loss, the gradient of every parameter, running
+/* test_slow_goldens_models.c -- ResNets against PyTorch: logits, loss, the gradient of every parameter, running
  * statistics and a curve of losses (tests/goldens/models.safetensors; make_models.py says what it holds). */
 #include <math.h>
 #include <stdio.h>

@@ -1,4 +1,4 @@
-/* test_memory.c -- what networks need at their peak: a training step of ResNet-20 holds weights, gradients,
+/* test_slow_memory.c -- what networks need at their peak: a training step of ResNet-20 holds weights, gradients,
  * momentum and what gradients are declared to read; inference of 50 layers holds three buffers. */
 #include <stdio.h>
 
