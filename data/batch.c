@@ -74,6 +74,13 @@ tlv_batch tlv_dataset_batch(tlv_ctx *c, const tlv_dataset *d, const int64_t *ind
         tlvi_fail(c, TLV_ERR_ARG, "size and n are >= 1", "dataset_batch: %lld images of size %d", (long long)n, o.size);
         return b;
     }
+    for (int64_t i = from; i < from + n; i++)
+        if (index[i] < 0 || index[i] >= d->n) {
+            tlvi_fail(c, TLV_ERR_INDEX, "indices are 0 to the size of the set - 1",
+                      "dataset_batch: index %lld is %lld, the set has %lld images", (long long)i, (long long)index[i],
+                      (long long)d->n);
+            return b;
+        }
     batch_job j = { .d = d, .index = index, .from = from, .o = o };
     for (int ch = 0; ch < 3; ch++) {
         double std = o.std[ch] != 0 ? o.std[ch] : 1;

@@ -147,7 +147,7 @@ int64_t tlv_dataset_per_class(const tlv_dataset *d, int per_class, tlv_rng_key k
     if (!all) return -1;
     for (int k = 0; k < d->classes; k++) {
         int64_t m = of_class(d, d->n, NULL, k, key, all);
-        if (m > per_class) m = per_class;
+        if (m > per_class) m = per_class > 0 ? per_class : 0;
         memcpy(out + total, all, (size_t)m * sizeof(int64_t));
         total += m;
     }
