@@ -29,7 +29,7 @@ static tlv_tensor *loss_of(tlv_ctx *c, const net *m, const tlv_params *p)
 
 static float first(tlv_ctx *c, const tlv_tensor *t)
 {
-    double v[8] = { 0 };
+    double v[16] = { 0 };
     support_read(c, t, v, tlv_numel(t));
     return (float)v[0];
 }
