@@ -35,6 +35,7 @@ static const tlvi_arch *find_arch(tlv_ctx *c, const char *name)
             snprintf(list + strlen(list), sizeof list - strlen(list), "%s%s", list[0] ? ", " : "", known);
         }
     char hint[240];
+    c->in_hand[0] = NULL;                               // no op is at work
     snprintf(hint, sizeof hint, "there are: %s", list);
     tlvi_fail(c, TLV_ERR_ARG, hint, "there is no architecture '%s'", name ? name : "NULL");
     return NULL;

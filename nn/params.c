@@ -26,7 +26,9 @@ tlvi_schema *tlvi_schema_new(tlv_ctx *c, const tlvi_entry *e, int n)
 
 void tlvi_schema_unref(tlv_ctx *c, tlvi_schema *s)
 {
-    if (s && --s->refs <= 0) tlvi_free(c, s, s->bytes);
+    if (!s || --s->refs > 0) return;
+    c->in_hand[0] = NULL;                               // the op before may have had these names in hand
+    tlvi_free(c, s, s->bytes);
 }
 
 /* ---- sets ------------------------------------------------------------------------------------------------ */
