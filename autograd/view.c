@@ -110,6 +110,8 @@ tlv_tensor *tlv_expand(tlv_ctx *c, const tlv_tensor *x, tlv_shape s)
 {
     if (!tlvi_ready1(c, "expand", x)) return NULL;
     tlv_shape full = s;
+    TLVI_REQUIRE(c, s.ndim < 0 || s.ndim > TLV_MAX_DIMS || tlvi_shape_numel(s) >= 0, TLV_ERR_SHAPE,
+                 "every dim must be >= 0 and their product a number of 64 bits", "expand: to %s", tlvi_shape_text(s).s);
     TLVI_REQUIRE(c, s.ndim >= 0 && s.ndim <= TLV_MAX_DIMS && tlvi_broadcast(&full, tlv_shape_of(x))
                  && full.ndim == s.ndim && memcmp(full.dim, s.dim, (size_t)s.ndim * sizeof *s.dim) == 0,
                  TLV_ERR_SHAPE, "dims are matched from the last one; each of x must be equal or 1",
@@ -134,6 +136,8 @@ TLVI_VJP(EXPAND) { d[0] = tlvi_sum_to_like(c, g, tlvi_in(n, 0)); }
 tlv_tensor *tlv_to_order(tlv_ctx *c, const tlv_tensor *x, tlv_order order)
 {
     if (!tlvi_ready1(c, "to_order", x)) return NULL;
+    TLVI_REQUIRE(c, order == TLV_ROW_MAJOR || order == TLV_CHANNELS_LAST, TLV_ERR_ARG,
+                 "TLV_ROW_MAJOR or TLV_CHANNELS_LAST", "to_order: there is no order %d", (int)order);
     TLVI_REQUIRE(c, order == TLV_ROW_MAJOR || x->ndim == 4, TLV_ERR_SHAPE, "channels-last is for [B,C,H,W]",
                  "to_order: x is %s; channels-last needs 4 dims", tlvi_shape_str(x).s);
     if (order == TLV_ROW_MAJOR ? tlvi_is_row_major(x) : tlvi_is_channels_last(x)) return tlvi_pass(x);

@@ -70,7 +70,7 @@ tlv_tensor *tlv_bn_fwd(const tlv_run *r, const tlv_bn_layer *m, const tlv_tensor
     int collect = r->stats && !r->c->replay;
     tlv_tensor *y = tlv_batch_norm(r->c, x, gamma, beta, m->eps, residual, act, collect ? &mean : NULL,
                                    collect ? &var : NULL);
-    if (y) tlvi_stats_add(r->stats, m, mean, var);
+    if (y && tlvi_numel(x) > 0) tlvi_stats_add(r, m, mean, var);        // an empty batch says nothing
     return y;
 }
 

@@ -113,7 +113,8 @@ tlv_tensor *tlv_run_param(const tlv_run *r, int slot);
 tlv_stats *tlv_stats_open(tlv_ctx *c);
 void tlv_stats_close(tlv_stats *s);
 /* running = (1 - momentum) running + momentum batch, for each batch norm in call order, and forgets them.
- * p must be what the run used, or a set of the same schema.  r->stats may be NULL. */
+ * p must be what the run used, or a set of the same schema.  r->stats may be NULL.  All or nothing: after an error,
+ * one of its own too (TLV_ERR_NAME, TLV_ERR_STATE), what is pending is discarded and counted. */
 tlv_status tlv_run_apply_stats(const tlv_run *r, tlv_params *p);
 void tlv_stats_discard(tlv_stats *s);                       /* forgets without applying, and counts it */
 int64_t tlv_stats_discarded(const tlv_stats *s);            /* statistics never applied so far */

@@ -5,12 +5,25 @@
 
 /* ---- schemas -------------------------------------------------------------------------------------------- */
 
+/* The error sticks if two entries have one name. */
+static int names_differ(tlv_ctx *c, const tlvi_entry *e, int n)
+{
+    for (int i = 0; i < n && !c->err; i++)
+        for (int k = 0; k < i; k++)
+            if (strcmp(e[i].name, e[k].name) == 0)
+                return tlvi_fail(c, TLV_ERR_NAME, "drop or rename one of them", "parameters: there are two entries '%s'",
+                                 e[i].name), 0;
+    return c->err == TLV_OK;
+}
+
 tlvi_schema *tlvi_schema_new(tlv_ctx *c, const tlvi_entry *e, int n)
 {
+    if (!names_differ(c, e, n)) return NULL;
     size_t head = sizeof(tlvi_schema) + (size_t)n * sizeof *e, bytes = head;
     for (int i = 0; i < n; i++) bytes += strlen(e[i].name) + 1;
     tlvi_schema *s = c->err ? NULL : tlvi_alloc(c, bytes);
     if (!s) return NULL;
+    s->c = c;
     s->refs = 0;
     s->n = n;
     s->bytes = bytes;
@@ -61,12 +74,24 @@ tlv_params *tlvi_params_owned(tlv_ctx *c, tlvi_schema *s)
 }
 
 /* The set's memory is a tensor of bytes: it ends with its scope like any other. */
-tlv_params *tlvi_params_scoped(tlv_ctx *c, tlvi_schema *s)
+static tlv_params *in_scope(tlv_ctx *c, tlvi_schema *s)
 {
     tlv_tensor *block = c->err ? NULL : tlvi_new(c, TLV_U8, TLV_SHAPE((int64_t)block_bytes(s)));
     if (!block) return NULL;
     tlv_params *p = lay_out(c, tlvi_ptr(block), s);
     p->value[s->n] = block;
+    return p;
+}
+
+static void let_go_of(void *schema) { tlvi_schema_unref(((tlvi_schema *)schema)->c, schema); }
+
+/* In a child context the set lives on what is borrowed, which keeps the schema. */
+tlv_params *tlvi_params_scoped(tlv_ctx *c, tlvi_schema *s)
+{
+    tlv_params *p = in_scope(c, s);
+    if (!p || s->c != c) return p;
+    s->refs++;
+    tlvi_on_end(p->value[s->n], let_go_of, s);
     return p;
 }
 
@@ -193,17 +218,32 @@ int tlvi_params_same(tlv_ctx *c, const char *what, const tlv_params *a, const tl
     return 0;
 }
 
+/* to := from, or zeros where that is NULL */
+static void fill(tlv_ctx *c, const tlv_tensor *from, tlv_tensor *to)
+{
+    if (from) tlvi_copy_strided(c, from, to);
+    else memset(tlvi_ptr(to), 0, (size_t)tlvi_numel(to) * tlv_dtype_size((tlv_dtype)to->dtype));
+}
+
+static int of_context(tlv_ctx *c, const char *what, const tlv_params *p)
+{
+    if (c->err) return 0;
+    c->in_hand[0] = NULL;
+    if (!p) tlvi_fail(c, TLV_ERR_ARG, "pass a parameter set", "%s: the set is NULL", what);
+    else if (p->c != c) tlvi_fail(c, TLV_ERR_CTX, "make both sets in one context", "%s: the set belongs to another context", what);
+    return c->err == TLV_OK;
+}
+
 static tlv_params *like(tlv_ctx *c, const tlv_params *p, int copy)
 {
-    if (c->err || !p) return NULL;
+    if (!of_context(c, copy ? "params_clone" : "params_zeros", p)) return NULL;
     tlv_params *q = tlvi_params_owned(c, p->schema);
     if (!q) return NULL;
     memcpy(q->frozen, p->frozen, (size_t)p->schema->n);
     for (int i = 0; i < p->schema->n; i++) {
         tlv_tensor *t = tlvi_params_make(q, i);
         if (!t) { tlv_params_close(q); return NULL; }
-        if (copy && p->value[i]) tlvi_copy_strided(c, p->value[i], t);
-        else memset(tlvi_ptr(t), 0, (size_t)tlvi_numel(t) * tlv_dtype_size((tlv_dtype)t->dtype));
+        fill(c, copy ? p->value[i] : NULL, t);
     }
     return q;
 }
@@ -217,6 +257,8 @@ tlv_status tlv_params_set(tlv_ctx *c, tlv_params *p, int slot, const tlv_tensor 
                tlv_params_count(p));
     if (!tlvi_ready1(c, "params_set", t)) return c->err;
     tlv_tensor *to = p->value[slot];
+    TLVI_CHECK(c, p->owned, TLV_ERR_STATE, "write to the set that owns the tensors",
+               "%s: this set does not own its tensors", tlv_params_name(p, slot));
     TLVI_CHECK(c, tlvi_same_shape(to, t) && to->dtype == t->dtype, TLV_ERR_SHAPE, "reshape or cast it first",
                "%s is %s%s, got %s%s", tlv_params_name(p, slot), tlv_dtype_name((tlv_dtype)to->dtype),
                tlvi_shape_str(to).s, tlv_dtype_name((tlv_dtype)t->dtype), tlvi_shape_str(t).s);
@@ -228,7 +270,8 @@ tlv_status tlv_params_copy(tlv_ctx *c, tlv_params *dst, const tlv_params *src)
 {
     if (!tlvi_params_same(c, "params_copy", dst, src)) return c->err;
     for (int i = 0; i < src->schema->n; i++)
-        if (src->value[i] && tlv_params_set(c, dst, i, src->value[i]) != TLV_OK) return c->err;
+        if ((src->value[i] && !tlvi_ready1(c, "params_copy", src->value[i])) || !tlvi_params_write(c, dst, i)) return c->err;
+    for (int i = 0; i < src->schema->n; i++) fill(c, src->value[i], dst->value[i]);
     return c->err;
 }
 
@@ -244,7 +287,7 @@ static int edited(tlvi_entry *e, const tlv_params *p, const char *drop, const tl
 
 tlv_params *tlv_params_edit(tlv_ctx *c, const tlv_params *p, const char *drop, const tlv_params *add)
 {
-    if (c->err || !p) return NULL;
+    if (!of_context(c, "params_edit", p) || (add && !of_context(c, "params_edit", add))) return NULL;
     size_t bytes = sizeof(tlvi_entry) * (size_t)(p->schema->n + tlv_params_count(add));
     tlvi_entry *e = tlvi_alloc(c, bytes);
     if (!e) return NULL;
@@ -260,7 +303,7 @@ tlv_params *tlv_params_edit(tlv_ctx *c, const tlv_params *p, const char *drop, c
         q->frozen[i] = src->frozen[from];
         tlv_tensor *t = tlvi_params_make(q, i);
         if (!t) { tlv_params_close(q); return NULL; }
-        tlvi_copy_strided(c, src->value[from], t);
+        fill(c, src->value[from], t);
     }
     return q;
 }
@@ -301,8 +344,10 @@ tlv_params *tlv_params_axpy(tlv_ctx *c, const tlv_params *p, double a, const tlv
     for (int i = 0; q && i < p->schema->n; i++) {
         q->frozen[i] = p->frozen[i];
         q->value[i] = p->value[i];
-        if (!p->schema->entry[i].is_buffer && g->value[i])
-            q->value[i] = tlv_add(c, p->value[i], tlv_affine(c, g->value[i], a, 0));
+        if (!p->schema->entry[i].is_buffer && g->value[i]) {
+            tlv_tensor *step = tlv_affine(c, g->value[i], a, 0);
+            q->value[i] = p->value[i] ? tlv_add(c, p->value[i], step) : step;
+        }
         if (c->err) return NULL;
         if (q->value[i] != p->value[i]) q->value[i]->name = p->schema->entry[i].name;
     }
@@ -320,7 +365,7 @@ tlv_params *tlv_params_borrow(tlv_ctx *child, const tlv_params *p)
 {
     TLVI_REQUIRE(child, p && p->owned, TLV_ERR_ARG, "borrow the set that owns the tensors",
                  "params_borrow: the set does not own its tensors");
-    tlv_params *q = tlvi_params_scoped(child, p->schema);
+    tlv_params *q = in_scope(child, p->schema);
     if (!q) return NULL;
     atomic_fetch_add(&((tlv_params *)p)->borrows, 1);
     tlvi_on_end(q->value[p->schema->n], give_back, &((tlv_params *)p)->borrows);

@@ -12,7 +12,7 @@ tlv_tensor *tlv_run_param(const tlv_run *r, int slot)
 /* ---- batch-norm statistics ------------------------------------------------------------------------------- *
  * The sink keeps copies: the layers' scopes may end before the step does. */
 
-typedef struct stat { tlv_bn_layer m; double *mean, *var; } stat;
+typedef struct stat { tlv_bn_layer m; const tlvi_schema *schema; double *mean, *var; } stat;
 
 struct tlv_stats {
     tlv_ctx *c;
@@ -67,8 +67,9 @@ static void to_doubles(const tlv_tensor *t, double *out)
                                      : (double)tlvi_f32(t)[i * t->stride[0]];
 }
 
-void tlvi_stats_add(tlv_stats *s, const tlv_bn_layer *m, const tlv_tensor *mean, const tlv_tensor *var)
+void tlvi_stats_add(const tlv_run *r, const tlv_bn_layer *m, const tlv_tensor *mean, const tlv_tensor *var)
 {
+    tlv_stats *s = r->stats;
     if (!s || !mean || !var || s->c->err) return;
     stat *at = next_stat(s);
     if (!at) return;
@@ -80,6 +81,7 @@ void tlvi_stats_add(tlv_stats *s, const tlv_bn_layer *m, const tlv_tensor *mean,
     if (!at->mean) return;
     at->var = at->mean + m->channels;
     at->m = *m;
+    at->schema = r->params->schema;
     to_doubles(mean, at->mean);
     to_doubles(var, at->var);
     s->n++;
@@ -98,19 +100,30 @@ static void blend(tlv_tensor *running, void *data, const double *batch, double m
     }
 }
 
+/* Whether all that is pending belongs into p, and p may be written. */
+static int may_apply(tlv_ctx *c, const tlv_stats *s, const tlv_run *r, tlv_params *p)
+{
+    if (!tlvi_params_same(c, "run_apply_stats", r->params, p)) return 0;
+    for (int i = 0; i < s->n && !c->err; i++) {
+        if (s->at[i].schema != p->schema)
+            tlvi_fail(c, TLV_ERR_NAME, "apply or discard them before the sink serves another model",
+                      "run_apply_stats: the sink holds statistics of another parameter set");
+        else tlvi_params_write(c, p, s->at[i].m.mean);
+    }
+    return c->err == TLV_OK;
+}
+
 tlv_status tlv_run_apply_stats(const tlv_run *r, tlv_params *p)
 {
     tlv_stats *s = r->stats;
     if (!s) return r->c->err;
-    if (r->c->err) {
+    if (r->c->err || !may_apply(r->c, s, r, p)) {
         tlv_stats_discard(s);
         return r->c->err;
     }
-    if (!tlvi_params_same(r->c, "run_apply_stats", r->params, p)) return r->c->err;
     for (int i = 0; i < s->n; i++) {
         const tlv_bn_layer *m = &s->at[i].m;
         void *mean = tlvi_params_write(r->c, p, m->mean), *var = tlvi_params_write(r->c, p, m->var);
-        if (!mean || !var) return r->c->err;
         blend(p->value[m->mean], mean, s->at[i].mean, m->momentum);
         blend(p->value[m->var], var, s->at[i].var, m->momentum);
         int64_t *count = m->count >= 0 ? tlvi_params_write(r->c, p, m->count) : NULL;

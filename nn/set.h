@@ -15,7 +15,8 @@ typedef struct tlvi_entry {
 
 /* Immutable and shared: two sets have the same names exactly if they point to the same schema. */
 typedef struct tlvi_schema {
-    int refs, n;                        /* refs: sets that own their tensors */
+    tlv_ctx *c;
+    int refs, n;                        /* refs: sets in c, but borrowed ones */
     size_t bytes;
     tlvi_entry entry[];
 } tlvi_schema;

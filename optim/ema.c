@@ -17,15 +17,17 @@ tlv_status tlv_ema_update(tlv_ctx *c, tlv_params *avg, const tlv_params *p, doub
     TLVI_CHECK(c, decay >= 0 && decay <= 1, TLV_ERR_ARG, "0.999 is usual", "ema_update: decay %g", decay);
     if (!tlvi_params_same(c, "ema_update", avg, p)) return c->err;
     int n = p->schema->n;
-    uint8_t *use = tlvi_alloc(c, (size_t)n + 1);
-    if (!use) return c->err;
+    tlv_scope s = tlv_scope_begin_with(c, TLV_NO_GRAD);
+    int64_t *room = tlvi_segments_room(c, p);
+    tlv_tensor *flags = tlvi_new(c, TLV_U8, TLV_SHAPE(n));
+    uint8_t *use = flags ? tlvi_ptr(flags) : NULL;
     for (int i = 0; i < n && !c->err; i++) {
         use[i] = !p->schema->entry[i].is_buffer;
         if (use[i]) tlvi_params_write(c, avg, i);
         else tlv_params_set(c, avg, i, p->value[i]);
     }
     ema_job j = { c, avg, p, decay };
-    if (!c->err) tlvi_segments(c, avg, use, ema_piece, &j);
-    tlvi_free(c, use, (size_t)n + 1);
+    if (!c->err) tlvi_segments(c, avg, use, ema_piece, &j, room);
+    tlv_scope_end(c, s);
     return c->err;
 }

@@ -12,6 +12,8 @@ typedef struct problem {
     void *user;
     int64_t n;
     int evals;
+    int wrote;                          /* p is no longer as it came */
+    int broken;                         /* a loss or gradient was not finite */
 } problem;
 
 /* One pair of the history: s = x' - x, y = g' - g. */
@@ -33,7 +35,7 @@ static double dot(int64_t n, const double *a, const double *b)
 static double max_abs(int64_t n, const double *a)
 {
     double m = 0;
-    for (int64_t i = 0; i < n; i++) m = fabs(a[i]) > m ? fabs(a[i]) : m;
+    for (int64_t i = 0; i < n; i++) m = fabs(a[i]) > m || a[i] != a[i] ? fabs(a[i]) : m;      // NaN stays
     return m;
 }
 
@@ -42,7 +44,12 @@ static void axpy(int64_t n, double a, const double *x, double *y)
     for (int64_t i = 0; i < n; i++) y[i] += a * x[i];
 }
 
-static double *vector(problem *q) { return tlvi_alloc(q->c, (size_t)(q->n ? q->n : 1) * sizeof(double)); }
+static double *vector(problem *q)
+{
+    size_t bytes = (size_t)(q->n ? q->n : 1) * sizeof(double);
+    double *v = tlvi_alloc(q->c, bytes);
+    return v ? memset(v, 0, bytes) : NULL;
+}
 static void vector_free(problem *q, double *v)
 {
     if (v) tlvi_free(q->c, v, (size_t)(q->n ? q->n : 1) * sizeof(double));
@@ -65,12 +72,16 @@ static void flatten(const tlv_params *shape, const tlv_params *p, double *x)
         if (trainable(shape, i)) x += copy_out(p->value[i], x, tlvi_shape_numel(shape->schema->entry[i].shape));
 }
 
+/* After an error only to take back what was written before it. */
 static void unflatten(problem *q, const double *x)
 {
     for (int i = 0; i < q->p->schema->n; i++) {
         if (!trainable(q->p, i)) continue;
-        void *to = tlvi_params_write(q->c, q->p, i);
+        int back = q->c->err && q->wrote;
+        void *to = back ? tlvi_ptr(q->p->value[i]) : tlvi_params_write(q->c, q->p, i);
         if (!to) return;
+        q->p->value[i]->buf->version += (uint32_t)back;
+        q->wrote = 1;
         int64_t n = tlvi_numel(q->p->value[i]);
         for (int64_t k = 0; k < n; k++) {
             if (q->p->value[i]->dtype == TLV_F64) ((double *)to)[k] = x[k];
@@ -127,6 +138,10 @@ static void probe(search *s, double t)
     s->fresh.t = t;
     s->fresh.f = evaluate(s->q, s->at, s->fresh.g);
     s->fresh.slope = dot(s->q->n, s->fresh.g, s->d);
+    if (isfinite(s->fresh.f) && isfinite(s->fresh.slope)) return;
+    s->q->broken = 1;
+    s->fresh.f = INFINITY;                              // too high: the search turns back and halves its steps
+    s->fresh.slope = 0;
 }
 
 static void swap(point *p, point *q)
@@ -265,8 +280,8 @@ static double line_search(problem *q, work *w, double *f, double slope, double t
 static void iterate(problem *q, work *w, tlv_lbfgs_opts o, tlv_lbfgs_report *r)
 {
     double f = evaluate(q, w->x, w->g), t = 0;
-    r->why = "gradient";
-    for (int k = 1; !q->c->err && max_abs(q->n, w->g) > o.tol_grad; k++) {
+    r->why = isfinite(f) && isfinite(max_abs(q->n, w->g)) ? "gradient" : "not finite";
+    for (int k = 1; r->why[0] == 'g' && !q->c->err && max_abs(q->n, w->g) > o.tol_grad; k++) {
         if (k > 1 && !remember(q, &w->m, w->g, w->old_g, w->d, t)) break;
         direction(q, &w->m, w->g, w->d, w->alpha);
         memcpy(w->old_g, w->g, (size_t)q->n * sizeof(double));
@@ -276,6 +291,8 @@ static void iterate(problem *q, work *w, tlv_lbfgs_opts o, tlv_lbfgs_report *r)
         if (slope > -o.tol_change) break;
         t = line_search(q, w, &f, slope, k == 1 ? (1 / l1 < 1 ? 1 / l1 : 1) * o.lr : o.lr, o.tol_change);
         r->iterations = k;
+        r->why = "not finite";
+        if (q->broken && f >= before) break;
         r->why = "iterations";
         if (k == o.max_iter) break;
         r->why = "evaluations";
@@ -284,6 +301,7 @@ static void iterate(problem *q, work *w, tlv_lbfgs_opts o, tlv_lbfgs_report *r)
         if (max_abs(q->n, w->d) * t <= o.tol_change || fabs(f - before) < o.tol_change) break;
         r->why = "gradient";
     }
+    if (q->c->err) r->why = "error";
     unflatten(q, w->x);
     r->loss = f;
     r->max_grad = max_abs(q->n, w->g);
@@ -291,7 +309,7 @@ static void iterate(problem *q, work *w, tlv_lbfgs_opts o, tlv_lbfgs_report *r)
 
 tlv_status tlv_lbfgs(tlv_ctx *c, tlv_params *p, tlv_loss_fn loss, void *user, tlv_lbfgs_opts o, tlv_lbfgs_report *report)
 {
-    tlv_lbfgs_report r = { 0 };
+    tlv_lbfgs_report r = { .why = "error" };
     if (!o.max_iter) o.max_iter = 20;
     if (!o.max_eval) o.max_eval = o.max_iter * 5 / 4;
     if (!o.history) o.history = 100;
@@ -300,7 +318,7 @@ tlv_status tlv_lbfgs(tlv_ctx *c, tlv_params *p, tlv_loss_fn loss, void *user, tl
     if (o.tol_change == 0) o.tol_change = 1e-9;
     TLVI_CHECK(c, p && loss && o.max_iter > 0 && o.history > 0, TLV_ERR_ARG, "pass parameters and a loss",
                "lbfgs: %d iterations, history %d", o.max_iter, o.history);
-    problem q = { c, p, loss, user, tlv_params_numel(p, 1), 0 };
+    problem q = { .c = c, .p = p, .loss = loss, .user = user, .n = tlv_params_numel(p, 1) };
     work w = { 0 };
     if (work_open(&q, &w, o.history)) {
         flatten(p, p, w.x);

@@ -148,14 +148,18 @@ static int choose(tlv_ctx *c, tlv_optim *o, tlv_params *p, const tlv_params *g)
 
 tlv_status tlv_optim_step(tlv_ctx *c, tlv_optim *o, tlv_params *p, const tlv_params *g)
 {
-    if (c->err || !o) return c->err;
+    if (c->err) return c->err;
+    c->in_hand[0] = NULL;
+    TLVI_CHECK(c, o && p && g, TLV_ERR_ARG, "pass an optimizer, parameters and their gradients",
+               "optim_step: the %s NULL", !o ? "optimizer is" : !p ? "parameters are" : "gradients are");
     tlv_mem_phase before = tlvi_phase(c, TLV_PHASE_STEP);
     tlv_scope s = tlv_scope_begin_with(c, TLV_NO_GRAD);
-    tlv_params *dense = g ? tlvi_dense(c, g) : NULL;
-    if (dense && choose(c, o, p, g)) {
+    tlv_params *dense = tlvi_dense(c, g);
+    int64_t *room = dense ? tlvi_segments_room(c, p) : NULL;
+    if (room && choose(c, o, p, g)) {
         for (int i = 0; i < o->n; i++) o->slot_steps[i] += o->use[i];
         step_job j = { o, p, dense };
-        tlvi_segments(c, p, o->use, step_piece, &j);
+        tlvi_segments(c, p, o->use, step_piece, &j, room);
         o->steps++;
     }
     tlv_scope_end(c, s);

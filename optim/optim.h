@@ -70,10 +70,12 @@ typedef struct tlv_lbfgs_opts {
 typedef struct tlv_lbfgs_report {
     int iterations, evaluations;
     double loss, max_grad;                  /* at the end */
-    const char *why;                        /* "gradient", "change", "iterations", "evaluations", "no descent" */
+    const char *why;                        /* "gradient", "change", "iterations", "evaluations", "no descent",
+                                               "not finite" (a loss or gradient, with no way around it), "error" */
 } tlv_lbfgs_report;
 
-/* Minimises in place over the parameters that are not frozen.  Vectors are kept in double. report may be NULL. */
+/* Minimises in place over the parameters that are not frozen.  Vectors are kept in double.  A trial point whose loss or
+ * gradient is not finite counts as too high; after an error p is the last point accepted.  report may be NULL. */
 tlv_status tlv_lbfgs(tlv_ctx *c, tlv_params *p, tlv_loss_fn loss, void *user, tlv_lbfgs_opts o, tlv_lbfgs_report *report);
 
 /* ---- schedules (schedule.c): the rate at step t of n, t from 0 ----------------------------------------------- */

@@ -25,19 +25,22 @@ static void run_piece(void *arg, int64_t i, int worker)
     j->fn(j->arg, lo, from, n < PIECE ? n : PIECE);
 }
 
-void tlvi_segments(tlv_ctx *c, const tlv_params *p, const uint8_t *use, tlvi_segment_fn fn, void *arg)
+int64_t *tlvi_segments_room(tlv_ctx *c, const tlv_params *p)
+{
+    tlv_tensor *t = tlvi_new(c, TLV_I64, TLV_SHAPE((int64_t)p->schema->n));
+    return t ? tlvi_ptr(t) : NULL;
+}
+
+void tlvi_segments(tlv_ctx *c, const tlv_params *p, const uint8_t *use, tlvi_segment_fn fn, void *arg, int64_t *room)
 {
     int n = p->schema->n;
-    size_t bytes = (size_t)(n ? n : 1) * sizeof(int64_t);
-    int64_t *first = tlvi_alloc(c, bytes), total = 0;
-    if (!first) return;
+    int64_t *first = room, total = 0;
     for (int i = 0; i < n; i++) {
         first[i] = total;
         if (use[i]) total += (tlvi_numel(p->value[i]) + PIECE - 1) / PIECE;
     }
     seg_job j = { p, use, fn, arg, first };
     tlvi_parallel_for(c, total, PIECE, run_piece, &j);
-    tlvi_free(c, first, bytes);
 }
 
 tlv_params *tlvi_dense(tlv_ctx *c, const tlv_params *g)
