@@ -138,7 +138,7 @@ static void probe(search *s, double t)
     s->fresh.t = t;
     s->fresh.f = evaluate(s->q, s->at, s->fresh.g);
     s->fresh.slope = dot(s->q->n, s->fresh.g, s->d);
-    if (isfinite(s->fresh.f) && isfinite(s->fresh.slope)) return;
+    if (!s->q->c->err && isfinite(s->fresh.f) && isfinite(s->fresh.slope)) return;
     s->q->broken = 1;
     s->fresh.f = INFINITY;                              // too high: the search turns back and halves its steps
     s->fresh.slope = 0;

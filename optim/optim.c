@@ -41,6 +41,7 @@ static void take_groups(tlv_optim *o, const tlv_params *p, double decay, const t
 static tlv_optim *open_optim(tlv_ctx *c, const tlv_params *p, rule r, double lr, int moments)
 {
     TLVI_REQUIRE(c, p, TLV_ERR_ARG, "pass the parameters", "optim: parameters are NULL");
+    TLVI_REQUIRE(c, p->c == c, TLV_ERR_CTX, "open it in the context of the parameters", "optim: the parameters belong to another context");
     if (c->err) return NULL;
     size_t n = (size_t)p->schema->n, bytes = sizeof(tlv_optim) + n * (sizeof(int64_t) + 2 * sizeof(double) + 1);
     tlv_optim *o = tlvi_alloc(c, bytes);

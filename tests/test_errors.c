@@ -126,6 +126,11 @@ static void test_shape_errors_name_op_and_shapes(void)
     EXPECT_SENTENCE(c, TLV_ERR_SHAPE, "expand", "[2,3]", "[3,3]");
     EXPECT(!tlv_expand(c, a, TLV_SHAPE(3)), "expanded to fewer dims");
     EXPECT_SENTENCE(c, TLV_ERR_SHAPE, "expand", "[3]");
+    tlv_tensor *one = tlv_zeros(c, TLV_F32, TLV_SHAPE(1, 1));
+    EXPECT(!tlv_expand(c, one, TLV_SHAPE(-1, 2)), "expanded to a negative dim");
+    EXPECT_SENTENCE(c, TLV_ERR_SHAPE, "expand", "[-1,2]");
+    EXPECT(!tlv_expand(c, one, TLV_SHAPE((int64_t)1 << 40, (int64_t)1 << 40)), "expanded beyond 64 bits");
+    EXPECT_SENTENCE(c, TLV_ERR_SHAPE, "expand", "[1099511627776,1099511627776]");
     EXPECT(!tlv_sum_to(c, a, TLV_SHAPE(2)), "summed");
     EXPECT_SENTENCE(c, TLV_ERR_SHAPE, "sum_to", "[2,3]", "[2]");
     EXPECT(!tlv_to_order(c, a, TLV_CHANNELS_LAST), "ordered");

@@ -306,8 +306,63 @@ static void test_a_new_head_leaves_the_body(void)
     tlv_ctx_close(c);
 }
 
+/* ---- sinks and sets that do not belong together ---------------------------------------------------------- */
+
+static void test_statistics_go_to_the_set_they_came_from(void)
+{
+    tlv_ctx *c = support_open();
+    bn_net m;
+    tlv_params *p = bn_open(c, &m);
+    tlv_build *b = tlv_build_begin(c, TLV_F64);
+    tlv_build_buffer(b, "a", TLV_SHAPE(1), tlv_init_zeros());       // fewer slots than p has
+    tlv_params *q = tlv_build_end(b);
+    tlv_tensor *x = filled_tensor(c, TLV_F64, TLV_SHAPE(2, 3, 5, 5), "x", -1, 1);
+    tlv_stats *stats = tlv_stats_open(c);
+    tlv_run r = { .c = c, .params = p, .stats = stats }, other = { .c = c, .params = q, .stats = stats };
+    tlv_conv_bn_fwd(&r, &m.conv, &m.bn, x, NULL, TLV_ACT_NONE);
+    EXPECT_STATUS(tlv_run_apply_stats(&other, q), TLV_ERR_NAME);
+    EXPECT_ERROR(c, TLV_ERR_NAME, "another parameter set");
+    EXPECT_INT(tlv_stats_discarded(stats), 1);
+    tlv_conv_bn_fwd(&r, &m.conv, &m.bn, x, NULL, TLV_ACT_NONE);
+    EXPECT_STATUS(tlv_run_apply_stats(&r, q), TLV_ERR_NAME);
+    EXPECT_ERROR(c, TLV_ERR_NAME, "different names");
+    EXPECT_INT(tlv_stats_discarded(stats), 2);
+    EXPECT_STATUS(tlv_run_apply_stats(&r, p), TLV_OK);              // nothing is left to apply
+    EXPECT(tlv_item(c, tlv_params_get(p, m.bn.count)) == 0, "applied after all");
+    EXPECT_OK(c);
+    tlv_stats_close(stats);
+    tlv_params_close(q);
+    tlv_params_close(p);
+    tlv_ctx_close(c);
+}
+
+static void test_an_empty_batch_leaves_the_statistics(void)
+{
+    tlv_ctx *c = support_open();
+    bn_net m;
+    tlv_params *p = bn_open(c, &m);
+    tlv_params *was = tlv_params_clone(c, p);
+    tlv_stats *stats = tlv_stats_open(c);
+    tlv_run r = { .c = c, .params = p, .stats = stats };
+    tlv_tensor *y = tlv_conv_bn_fwd(&r, &m.conv, &m.bn, tlv_zeros(c, TLV_F64, TLV_SHAPE(0, 3, 5, 5)), NULL, TLV_ACT_RELU);
+    EXPECT(y && tlv_dim(y, 0) == 0, "%s", tlv_error_msg(c));
+    EXPECT_STATUS(tlv_run_apply_stats(&r, p), TLV_OK);
+    double a[64], v[64];
+    int64_t n = tlv_numel(tlv_params_get(p, m.bn.var));
+    support_read(c, tlv_params_get(p, m.bn.var), a, n);
+    support_read(c, tlv_params_get(was, m.bn.var), v, n);
+    EXPECT(memcmp(a, v, (size_t)n * sizeof *a) == 0, "the running variance moved");
+    EXPECT(tlv_item(c, tlv_params_get(p, m.bn.count)) == 0, "an empty batch was counted");
+    tlv_stats_close(stats);
+    tlv_params_close(was);
+    tlv_params_close(p);
+    tlv_ctx_close(c);
+}
+
 TEST_MAIN(T(test_fans_and_gains_of_a_convolution), T(test_fans_of_a_matrix), T(test_plain_draws),
           T(test_truncated_normal_is_cut_at_two), T(test_a_start_depends_on_seed_and_name_alone),
           T(test_layers_have_pytorchs_names_and_bounds), T(test_three_states_of_batch_norm),
           T(test_statistics_that_are_dropped_are_counted), T(test_models_by_name),
-          T(test_a_new_head_leaves_the_body))
+          T(test_a_new_head_leaves_the_body),
+          T(test_statistics_go_to_the_set_they_came_from),
+          T(test_an_empty_batch_leaves_the_statistics))

@@ -347,9 +347,142 @@ static void test_lbfgs_leaves_frozen_parameters(void)
     tlv_ctx_close(c);
 }
 
+/* ---- what goes wrong ----------------------------------------------------------------------------------- */
+
+static void test_no_gradients_is_an_error(void)
+{
+    tlv_ctx *c = support_open();
+    tlv_params *p = start(c);
+    tlv_optim *o = tlv_sgd_open(c, p, (tlv_sgd_opts){ .lr = 1 });
+    EXPECT_STATUS(tlv_optim_step(c, o, p, NULL), TLV_ERR_ARG);
+    EXPECT_ERROR(c, TLV_ERR_ARG, "gradients are NULL");
+    EXPECT_INT(tlv_optim_steps(o), 0);
+    tlv_optim_close(o);
+    tlv_params_close(p);
+    tlv_ctx_close(c);
+}
+
+/* One step in which request fail_at for memory fails (0: none); returns requests up to the step, and how many it made. */
+static int64_t step_with_fault(int adam, int64_t fail_at, int64_t *made)
+{
+    tlv_ctx *c = tlv_ctx_open(&(tlv_ctx_opts){ .threads = 1, .fail_at = fail_at });
+    tlv_params *p = start(c);
+    tlv_optim *o = adam ? tlv_adam_open(c, p, tlv_adam_defaults())
+                        : tlv_sgd_open(c, p, (tlv_sgd_opts){ .lr = 0.1, .momentum = 0.9 });
+    double x[NUMBERS], got[NUMBERS];
+    read_all(c, p, x);
+    tlv_params *g = gradients(c, p, 1, 1);
+    int64_t before = (int64_t)tlv_mem_get(c).requests;
+    tlv_status st = tlv_optim_step(c, o, p, g);
+    *made = (int64_t)tlv_mem_get(c).requests - before;
+    tlv_error_clear(c);
+    read_all(c, p, got);
+    int64_t stepped = st == TLV_OK;
+    EXPECT((memcmp(x, got, sizeof x) != 0) == stepped, "step %s, but the parameters moved or did not", stepped ? "made" : "failed");
+    EXPECT_INT(tlv_optim_steps(o), stepped);
+    EXPECT_INT(tlv_optim_slot_steps(o, 0), stepped);
+    EXPECT(st == TLV_OK || st == TLV_ERR_NOMEM, "%s", tlv_status_name(st));
+    EXPECT_INT(stepped, fail_at == 0);
+    tlv_optim_close(o);
+    tlv_params_close(p);
+    tlv_ctx_close(c);
+    return before;
+}
+
+static void test_a_step_that_fails_did_nothing(void)
+{
+    for (int adam = 0; adam < 2; adam++) {
+        int64_t n, ignored, before = step_with_fault(adam, 0, &n);
+        EXPECT(n > 0, "a step asks for no memory");
+        for (int64_t i = 1; i <= n; i++) step_with_fault(adam, before + i, &ignored);
+    }
+}
+
+typedef struct spoilt { int calls, from; double by; } spoilt;
+
+/* A loss that from call `from` on is multiplied by NaN or an infinity. */
+static tlv_tensor *spoilt_loss(tlv_ctx *c, const tlv_params *p, void *user)
+{
+    spoilt *s = user;
+    return tlv_affine(c, bowl(c, p, NULL), s->calls++ >= s->from ? s->by : 1, 0);
+}
+
+static void test_lbfgs_stops_at_what_is_not_finite(void)
+{
+    const double by[3] = { NAN, INFINITY, -INFINITY };
+    for (int k = 0; k < 9; k++) {
+        tlv_ctx *c = support_open();
+        tlv_params *p = start(c);
+        spoilt s = { .from = k / 3, .by = by[k % 3] };
+        double x[NUMBERS], got[NUMBERS], sum = 0;
+        tlv_lbfgs_report r;
+        read_all(c, p, x);
+        EXPECT_STATUS(tlv_lbfgs(c, p, spoilt_loss, &s, (tlv_lbfgs_opts){ 0 }, &r), TLV_OK);
+        read_all(c, p, got);
+        for (int i = 0; i < NUMBERS; i++) sum += got[i];
+        EXPECT_STR(r.why, "not finite");
+        EXPECT(isfinite(sum), "case %d: the parameters are not finite", k);
+        EXPECT(isfinite(r.loss) == (k >= 3), "case %d: loss %g", k, r.loss);
+        EXPECT(k >= 6 || memcmp(x, got, sizeof x) == 0, "case %d: the parameters moved", k);
+        EXPECT_INT(tlv_wants_grad(tlv_params_get(p, 0)), 1);
+        tlv_params_close(p);
+        tlv_ctx_close(c);
+    }
+}
+
+/* A loss that is finite within a radius only: the search turns back from beyond. */
+static tlv_tensor *log_loss(tlv_ctx *c, const tlv_params *p, void *user)
+{
+    (void)user;
+    tlv_tensor *x = tlv_params_get(p, 0), *room = tlv_affine(c, tlv_square(c, x), -1, 2);
+    return tlv_sub(c, tlv_sum_all(c, x), tlv_sum_all(c, tlv_log(c, room)));
+}
+
+static void test_lbfgs_turns_back_from_nan(void)
+{
+    tlv_ctx *c = support_open();
+    tlv_params *p = start(c);
+    double got[NUMBERS], best = 1 - sqrt(3.0);          // 1 + 2 x / (2 - x^2) = 0
+    tlv_lbfgs_report r;
+    EXPECT_STATUS(tlv_lbfgs(c, p, log_loss, NULL, (tlv_lbfgs_opts){ .lr = 50, .max_iter = 60 }, &r), TLV_OK);
+    read_all(c, p, got);
+    for (int i = 0; i < 4; i++) EXPECT_CLOSE(got[i], best, 0, 1e-4);     // it stops at 1e-9 of the loss
+    tlv_params_close(p);
+    tlv_ctx_close(c);
+}
+
+static tlv_tensor *failing_loss(tlv_ctx *c, const tlv_params *p, void *user)
+{
+    int *calls = user;
+    if (++*calls == 2) return tlv_matmul(c, tlv_params_get(p, 0), tlv_params_get(p, 1), (tlv_matmul_opts){ 0 });
+    return bowl(c, p, NULL);
+}
+
+static void test_lbfgs_takes_a_trial_back_after_an_error(void)
+{
+    tlv_ctx *c = support_open();
+    tlv_params *p = start(c);
+    double x[NUMBERS], got[NUMBERS];
+    int calls = 0;
+    tlv_lbfgs_report r;
+    read_all(c, p, x);
+    EXPECT_STATUS(tlv_lbfgs(c, p, failing_loss, &calls, (tlv_lbfgs_opts){ 0 }, &r), TLV_ERR_SHAPE);
+    EXPECT_STR(r.why, "error");
+    EXPECT_ERROR(c, TLV_ERR_SHAPE, "matmul");
+    read_all(c, p, got);
+    EXPECT(memcmp(x, got, sizeof x) == 0, "the parameters are those of a trial");
+    tlv_params_close(p);
+    tlv_ctx_close(c);
+}
+
 TEST_MAIN(T(test_decoupled_decay_shrinks_before_the_step), T(test_the_last_group_that_matches_counts),
           T(test_a_group_of_rate_zero_stands_still),
           T(test_a_parameter_without_gradient_is_left_alone_and_counted),
           T(test_frozen_parameters_are_left_alone), T(test_a_restored_optimizer_goes_on_as_if_never_stopped),
           T(test_the_rate_can_change), T(test_no_step_after_an_error), T(test_other_names_are_refused),
-          T(test_average_by_its_formula), T(test_warm_up), T(test_lbfgs_leaves_frozen_parameters))
+          T(test_average_by_its_formula), T(test_warm_up), T(test_lbfgs_leaves_frozen_parameters),
+          T(test_no_gradients_is_an_error),
+          T(test_a_step_that_fails_did_nothing),
+          T(test_lbfgs_stops_at_what_is_not_finite),
+          T(test_lbfgs_turns_back_from_nan),
+          T(test_lbfgs_takes_a_trial_back_after_an_error))

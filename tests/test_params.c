@@ -326,9 +326,96 @@ static void test_closing_before_the_gradient_leaves_the_tape_whole(void)
     EXPECT(hook.live == 0 && hook.wrong_size == 0, "%lld blocks are lost", (long long)hook.live);
 }
 
+/* Gradients and steps hold on to the names, which a closed set gave up. */
+static void test_sets_of_a_scope_outlive_the_set_they_came_from(void)
+{
+    support_hook hook = { 0 };
+    tlv_ctx *c = tlv_ctx_open(&(tlv_ctx_opts){ .threads = 1, .seed = 7, .alloc = support_alloc,
+                                               .alloc_user = &hook });
+    net m, other;
+    tlv_params *p = net_init(c, &m);
+    size_t before = 0;
+    for (int round = 0; round < 3; round++) {
+        tlv_scope s = tlv_scope_begin(c);
+        tlv_params *g = tlv_params_grad(c, loss_of(c, &m, p), p, TLV_CREATE_GRAPH);
+        tlv_params *q = tlv_params_axpy(c, p, -1, g);
+        REQUIRE(q, "%s", tlv_error_msg(c));
+        tlv_params_close(p);
+        p = net_init(c, &other);                            // takes the memory that close gave back
+        EXPECT_INT(tlv_params_count(g), 4);
+        EXPECT_STR(tlv_params_name(q, 0), "body.weight");
+        EXPECT(tlv_params_norm(c, g) > 0, "%s", tlv_error_msg(c));
+        char text[100];
+        EXPECT(strstr(tlv_describe(tlv_params_get(q, 0), text, sizeof text), "body.weight"), "%s", text);
+        tlv_scope_end(c, s);
+        size_t now = tlv_mem_get(c).now;
+        EXPECT(round < 2 || now == before, "%zu bytes, had %zu: names are lost", now, before);
+        before = now;
+    }
+    CLOSE(c, p);
+    EXPECT(hook.live == 0 && hook.wrong_size == 0, "%lld blocks are lost", (long long)hook.live);
+}
+
+/* ---- what is refused ------------------------------------------------------------------------------------------------ */
+
+static void test_sets_of_another_context_are_refused(void)
+{
+    OPEN(c, m, p);
+    tlv_ctx *d = support_open();
+    EXPECT(!tlv_params_clone(d, p), "cloned into another context");
+    EXPECT_ERROR(d, TLV_ERR_CTX, "params_clone");
+    EXPECT(!tlv_params_edit(d, p, "head.*", NULL), "edited into another context");
+    EXPECT_ERROR(d, TLV_ERR_CTX, "params_edit");
+    EXPECT(!tlv_sgd_open(d, p, (tlv_sgd_opts){ .lr = 1 }), "an optimizer of another context");
+    EXPECT_ERROR(d, TLV_ERR_CTX, "optim");
+    tlv_ctx_close(d);
+    CLOSE(c, p);
+}
+
+static void test_edit_refuses_a_name_twice(void)
+{
+    OPEN(c, m, p);
+    tlv_build *b = tlv_build_begin(c, TLV_F32);
+    tlv_build_param(b, "head.weight", TLV_SHAPE(5, 7), tlv_init_ones());
+    tlv_params *add = tlv_build_end(b);
+    EXPECT(!tlv_params_edit(c, p, NULL, add), "two entries of one name");
+    EXPECT_ERROR(c, TLV_ERR_NAME, "head.weight");
+    tlv_params_close(add);
+    CLOSE(c, p);
+}
+
+/* NULL in a set of gradients is zero, wherever the set goes. */
+static void test_a_missing_gradient_is_zero(void)
+{
+    OPEN(c, m, p);
+    tlv_params *g = tlv_params_grad(c, tlv_sum_all(c, tlv_params_get(p, m.body.w)), p, 0);
+    tlv_params *h = tlv_params_grad(c, tlv_sum_all(c, tlv_params_get(p, m.body.b)), p, 0);
+    REQUIRE(g && h && !tlv_params_get(g, m.body.b), "%s", tlv_error_msg(c));
+    tlv_params *copy = tlv_params_clone(c, p);
+    EXPECT_STATUS(tlv_params_set(c, copy, m.body.b, tlv_full(c, TLV_F32, TLV_SHAPE(2), 5)), TLV_OK);
+    EXPECT_STATUS(tlv_params_copy(c, copy, g), TLV_OK);
+    EXPECT_VALUES(c, tlv_params_get(copy, m.body.b), 0, 0, 0);
+    tlv_params *edited = tlv_params_edit(c, g, "head.*", NULL);
+    REQUIRE(edited, "%s", tlv_error_msg(c));
+    EXPECT_VALUES(c, tlv_params_get(edited, m.body.b), 0, 0, 0);
+    tlv_params *sum = tlv_params_axpy(c, g, 3, h);
+    REQUIRE(sum, "%s", tlv_error_msg(c));
+    EXPECT_VALUES(c, tlv_params_get(sum, m.body.w), 0, 1, 1, 1, 1, 1, 1);
+    EXPECT_VALUES(c, tlv_params_get(sum, m.body.b), 0, 3, 3);
+    EXPECT_STATUS(tlv_params_set(c, g, m.body.b, tlv_full(c, TLV_F32, TLV_SHAPE(2), 5)), TLV_ERR_STATE);
+    EXPECT_ERROR(c, TLV_ERR_STATE, "body.bias");
+    tlv_params_close(edited);
+    tlv_params_close(copy);
+    CLOSE(c, p);
+}
+
 TEST_MAIN(T(test_patterns), T(test_names_slots_and_counts), T(test_a_name_may_stand_once),
           T(test_a_frozen_parameter_has_no_gradient), T(test_clone_zeros_copy_set),
           T(test_edit_replaces_a_head), T(test_axpy_is_p_plus_a_g), T(test_sets_of_other_names_do_not_mix),
           T(test_keep_a_set_of_a_scope), T(test_errors_name_the_parameter),
           T(test_tasks_borrow_and_give_back), T(test_a_borrowed_set_is_not_changed_or_closed),
-          T(test_closing_before_the_gradient_leaves_the_tape_whole))
+          T(test_closing_before_the_gradient_leaves_the_tape_whole),
+          T(test_sets_of_a_scope_outlive_the_set_they_came_from),
+          T(test_sets_of_another_context_are_refused),
+          T(test_edit_refuses_a_name_twice),
+          T(test_a_missing_gradient_is_zero))
