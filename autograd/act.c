@@ -1,10 +1,10 @@
 /* act.c -- activations.  At a kink the derivative is the one PyTorch takes; autograd.h says which.
  *
- * Each gradient is written twice: as one kernel, and as recorded ops.  Those that can read the output do,
- * so that the input need not be kept. */
+ * Each gradient is written twice: as one kernel, and as recorded ops.  Those that can read the
+ * output do, so that the input need not be kept. */
 #include "autograd/op.h"
 
-/* ---- gradients in recorded ops --------------------------------------------------------------------------- */
+/* ---- gradients in recorded ops --------------------------------------------------------------- */
 
 /* y = 1 / (1 + e^-z)  =>  dz = g y (1 - y) */
 static tlv_tensor *sigmoid_graph(tlv_ctx *c, const tlv_tensor *g, const tlv_tensor *y)
@@ -55,13 +55,15 @@ static tlv_tensor *softplus_graph(tlv_ctx *c, const tlv_tensor *g, const tlv_ten
 /* y = z Phi(z)  =>  dz = g (Phi(z) + z phi(z)), the normal distribution's */
 static tlv_tensor *gelu_graph(tlv_ctx *c, const tlv_tensor *g, const tlv_tensor *z)
 {
-    tlv_tensor *cdf = tlv_affine(c, tlv_erf(c, tlv_affine(c, z, 0.70710678118654752440, 0)), 0.5, 0.5);
+    tlv_tensor *cdf = tlv_affine(c, tlv_erf(c, tlv_affine(c, z, 0.70710678118654752440, 0)), 0.5,
+                                 0.5);
     tlv_tensor *e = tlv_exp(c, tlv_affine(c, tlv_square(c, z), -0.5, 0));
     tlv_tensor *pdf = tlv_affine(c, e, 0.39894228040143267794, 0);
     return tlv_mul(c, g, tlv_add(c, cdf, tlv_mul(c, z, pdf)));
 }
 
-/* y = z s, s = sigmoid(v), v = k (z + a z^3)  =>  dz = g s (1 + z (1 - s) v'), v' = k (1 + 3 a z^2) */
+/* y = z s, s = sigmoid(v), v = k (z + a z^3)  =>  dz = g s (1 + z (1 - s) v'), v' = k (1 + 3 a
+ * z^2) */
 static tlv_tensor *gelu_tanh_graph(tlv_ctx *c, const tlv_tensor *g, const tlv_tensor *z)
 {
     const double k = 1.59576912160573071176, a = 0.044715;         // k = 2 sqrt(2 / pi)
@@ -72,7 +74,7 @@ static tlv_tensor *gelu_tanh_graph(tlv_ctx *c, const tlv_tensor *g, const tlv_te
     return tlv_mul(c, tlv_mul(c, g, s), tlv_affine(c, slope, 1, 1));
 }
 
-/* ---- the table ------------------------------------------------------------------------------------------- */
+/* ---- the table ------------------------------------------------------------------------------- */
 
 /* graph NULL: linear between kinks, so the step function is a constant of the gradient. */
 static const struct act_row {
@@ -86,14 +88,16 @@ static const struct act_row {
     [TLV_ACT_RELU] = { "relu", TLV_OP_RELU, TLVI_UN_RELU, TLVI_BIN_RELU_GRAD, 1, NULL },
     [TLV_ACT_RELU6] = { "relu6", TLV_OP_RELU6, TLVI_UN_RELU6, TLVI_BIN_RELU6_GRAD, 1, NULL },
     [TLV_ACT_SILU] = { "silu", TLV_OP_SILU, TLVI_UN_SILU, TLVI_BIN_SILU_GRAD, 0, silu_graph },
-    [TLV_ACT_HARD_SWISH] = { "hard_swish", TLV_OP_HARD_SWISH, TLVI_UN_HARD_SWISH, TLVI_BIN_HARD_SWISH_GRAD, 0,
-                             hard_swish_graph },
-    [TLV_ACT_GELU] = { "gelu", TLV_OP_GELU, TLVI_UN_GELU_ERF, TLVI_BIN_GELU_ERF_GRAD, 0, gelu_graph },
-    [TLV_ACT_GELU_TANH] = { "gelu_tanh", TLV_OP_GELU_TANH, TLVI_UN_GELU_TANH, TLVI_BIN_GELU_TANH_GRAD, 0,
-                            gelu_tanh_graph },
-    [TLV_ACT_QUICK_GELU] = { "quick_gelu", TLV_OP_QUICK_GELU, TLVI_UN_QUICK_GELU, TLVI_BIN_QUICK_GELU_GRAD, 0,
-                             quick_gelu_graph },
-    [TLV_ACT_SIGMOID] = { "sigmoid", TLV_OP_SIGMOID, TLVI_UN_SIGMOID, TLVI_BIN_SIGMOID_GRAD, 1, sigmoid_graph },
+    [TLV_ACT_HARD_SWISH] = { "hard_swish", TLV_OP_HARD_SWISH, TLVI_UN_HARD_SWISH,
+                             TLVI_BIN_HARD_SWISH_GRAD, 0, hard_swish_graph },
+    [TLV_ACT_GELU] = { "gelu", TLV_OP_GELU, TLVI_UN_GELU_ERF, TLVI_BIN_GELU_ERF_GRAD, 0,
+                       gelu_graph },
+    [TLV_ACT_GELU_TANH] = { "gelu_tanh", TLV_OP_GELU_TANH, TLVI_UN_GELU_TANH,
+                            TLVI_BIN_GELU_TANH_GRAD, 0, gelu_tanh_graph },
+    [TLV_ACT_QUICK_GELU] = { "quick_gelu", TLV_OP_QUICK_GELU, TLVI_UN_QUICK_GELU,
+                             TLVI_BIN_QUICK_GELU_GRAD, 0, quick_gelu_graph },
+    [TLV_ACT_SIGMOID] = { "sigmoid", TLV_OP_SIGMOID, TLVI_UN_SIGMOID, TLVI_BIN_SIGMOID_GRAD, 1,
+                          sigmoid_graph },
     [TLV_ACT_TANH] = { "tanh", TLV_OP_TANH, TLVI_UN_TANH, TLVI_BIN_TANH_GRAD, 1, tanh_graph },
     [TLV_ACT_HARD_SIGMOID] = { "hard_sigmoid", TLV_OP_HARD_SIGMOID, TLVI_UN_HARD_SIGMOID,
                                TLVI_BIN_HARD_SIGMOID_GRAD, 0, NULL },
@@ -103,7 +107,8 @@ enum { ACT_COUNT = sizeof ACTS / sizeof ACTS[0] };
 int tlvi_act_ok(tlv_ctx *c, const char *op, tlv_act act)
 {
     if ((unsigned)act < ACT_COUNT) return 1;
-    tlvi_fail(c, TLV_ERR_ARG, "pass one of TLV_ACT_*", "%s: there is no activation %d", op, (int)act);
+    tlvi_fail(c, TLV_ERR_ARG, "pass one of TLV_ACT_*", "%s: there is no activation %d", op,
+              (int)act);
     return 0;
 }
 
@@ -139,11 +144,14 @@ tlv_tensor *tlv_activate(tlv_ctx *c, const tlv_tensor *x, tlv_act act)
     return tlvi_record1(c, r->op, tlvi_unary_apply(c, r->name, r->f, x, 0, 0), x, NULL, 0);
 }
 
-/* ---- the ops: by name, and what the tape needs ------------------------------------------------------------ */
+/* ---- the ops: by name, and what the tape needs ----------------------------------------------- */
 
-#define ACT_READING(ID, name, v)                                                                   \
-    tlv_tensor *tlv_##name(tlv_ctx *c, const tlv_tensor *x) { return tlv_activate(c, x, TLV_ACT_##ID); }  \
-    TLVI_EXEC(ID) { return tlv_activate(c, tlvi_in(n, 0), TLV_ACT_##ID); }                         \
+#define ACT_READING(ID, name, v)                                           \
+    tlv_tensor *tlv_##name(tlv_ctx *c, const tlv_tensor *x)                \
+    {                                                                      \
+        return tlv_activate(c, x, TLV_ACT_##ID);                           \
+    }                                                                      \
+    TLVI_EXEC(ID) { return tlv_activate(c, tlvi_in(n, 0), TLV_ACT_##ID); } \
     TLVI_VJP(ID) { d[0] = tlvi_act_grad(c, TLV_ACT_##ID, g, v); }
 #define ACT_BY_OUTPUT(ID, name) ACT_READING(ID, name, tlvi_out(n, 0))
 #define ACT_BY_INPUT(ID, name) ACT_READING(ID, name, tlvi_in(n, 0))
@@ -159,7 +167,7 @@ ACT_BY_INPUT(GELU, gelu)
 ACT_BY_INPUT(GELU_TANH, gelu_tanh)
 ACT_BY_INPUT(QUICK_GELU, quick_gelu)
 
-/* ---- two that stand alone ---------------------------------------------------------------------------------- */
+/* ---- two that stand alone -------------------------------------------------------------------- */
 
 tlv_tensor *tlv_leaky_relu(tlv_ctx *c, const tlv_tensor *x, double slope)
 {

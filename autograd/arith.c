@@ -1,7 +1,7 @@
 /* arith.c -- add, sub, mul, div, neg, affine; and how element-wise kernels meet strided tensors. */
 #include "autograd/op.h"
 
-/* ---- applying kernels ------------------------------------------------------------------------------ */
+/* ---- applying kernels ------------------------------------------------------------------------ */
 
 typedef struct unary_arg { tlvi_unary_fn f; double p, q; } unary_arg;
 typedef struct binary_arg { tlvi_binary_fn f; double p, q; } binary_arg;
@@ -18,8 +18,8 @@ static void binary_run(const void *arg, size_t n, const void *const *in, void *o
     a->f(n, in[0], in[1], out, a->p, a->q);
 }
 
-tlv_tensor *tlvi_unary_apply(tlv_ctx *c, const char *op, tlvi_unary k, const tlv_tensor *x, double p,
-                             double q)
+tlv_tensor *tlvi_unary_apply(tlv_ctx *c, const char *op, tlvi_unary k, const tlv_tensor *x,
+                             double p, double q)
 {
     if (!tlvi_ready1(c, op, x) || !tlvi_is_float(c, op, x)) return NULL;
     tlv_tensor *y = tlvi_new_ordered(c, (tlv_dtype)x->dtype, tlv_shape_of(x), x);
@@ -29,7 +29,8 @@ tlv_tensor *tlvi_unary_apply(tlv_ctx *c, const char *op, tlvi_unary k, const tlv
     return y;
 }
 
-/* Small, dense, same shape and order: straight to the kernel.  Returns NULL if it is not that case. */
+/* Small, dense, same shape and order: straight to the kernel.  Returns NULL if it is not that
+ * case. */
 static tlv_tensor *binary_small(tlv_ctx *c, tlvi_binary k, const tlv_tensor *a, const tlv_tensor *b,
                                 double p, double q)
 {
@@ -79,7 +80,7 @@ tlv_tensor *tlvi_kinked_grad(tlv_ctx *c, const char *op, tlvi_binary k, const tl
     return tlv_mul(c, g, tlvi_binary_apply(c, op, k, one, x, p, q));
 }
 
-/* ---- sums and products ------------------------------------------------------------------------------ */
+/* ---- sums and products ----------------------------------------------------------------------- */
 
 tlv_tensor *tlv_add(tlv_ctx *c, const tlv_tensor *a, const tlv_tensor *b)
 {
@@ -137,11 +138,12 @@ TLVI_VJP(DIV)
     }
 }
 
-/* ---- one input ---------------------------------------------------------------------------------------- */
+/* ---- one input ------------------------------------------------------------------------------- */
 
 tlv_tensor *tlv_neg(tlv_ctx *c, const tlv_tensor *x)
 {
-    return tlvi_record1(c, TLV_OP_NEG, tlvi_unary_apply(c, "neg", TLVI_UN_NEG, x, 0, 0), x, NULL, 0);
+    return tlvi_record1(c, TLV_OP_NEG, tlvi_unary_apply(c, "neg", TLVI_UN_NEG, x, 0, 0), x, NULL,
+                        0);
 }
 TLVI_EXEC(NEG) { return tlv_neg(c, tlvi_in(n, 0)); }
 TLVI_VJP(NEG)

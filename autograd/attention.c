@@ -1,5 +1,5 @@
-/* attention.c -- softmax(scale q k^T + bias) v (Vaswani et al. 2017, arXiv:1706.03762).  The streaming
- * arithmetic is tensor/attn.c. */
+/* attention.c -- softmax(scale q k^T + bias) v (Vaswani et al. 2017, arXiv:1706.03762).  The
+ * streaming arithmetic is tensor/attn.c. */
 #include <math.h>
 
 #include "autograd/op.h"
@@ -7,9 +7,10 @@
 
 typedef struct attention_attr { double scale; int causal; } attention_attr;
 
-/* ---- checks ----------------------------------------------------------------------------------------------- */
+/* ---- checks ---------------------------------------------------------------------------------- */
 
-static int ready(tlv_ctx *c, const char *op, int n, const tlv_tensor *const *need, tlv_attention_opts o)
+static int ready(tlv_ctx *c, const char *op, int n, const tlv_tensor *const *need,
+                 tlv_attention_opts o)
 {
     const tlv_tensor *in[5] = { 0 };
     for (int i = 0; i < n; i++) in[i] = need[i];
@@ -35,8 +36,8 @@ static int side_ok(tlv_ctx *c, const char *op, tlv_shape s, tlv_attention_opts o
     const tlv_tensor *m = o.key_mask;
     if (m && (m->ndim != 2 || m->shape[0] != s.dim[0] || m->shape[1] != s.dim[3])) {
         tlvi_fail(c, TLV_ERR_SHAPE, "one byte for each key of each example",
-                  "%s: key_mask is %s; it must be [%lld,%lld]", op, tlvi_shape_str(m).s, (long long)s.dim[0],
-                  (long long)s.dim[3]);
+                  "%s: key_mask is %s; it must be [%lld,%lld]", op, tlvi_shape_str(m).s,
+                  (long long)s.dim[0], (long long)s.dim[3]);
         return 0;
     }
     return 1;
@@ -48,14 +49,16 @@ static int shapes_ok(tlv_ctx *c, const tlv_tensor *q, const tlv_tensor *k, const
     int ok = q->ndim == 4 && k->ndim == 4 && v->ndim == 4 && q->shape[3] == k->shape[3]
              && k->shape[2] == v->shape[2];
     for (int i = 0; i < 2 && ok; i++) ok = q->shape[i] == k->shape[i] && q->shape[i] == v->shape[i];
-    if (ok) return side_ok(c, "attention", tlv_shape4(q->shape[0], q->shape[1], q->shape[2], k->shape[2]), o);
+    if (ok)
+        return side_ok(c, "attention",
+                       tlv_shape4(q->shape[0], q->shape[1], q->shape[2], k->shape[2]), o);
     tlvi_fail(c, TLV_ERR_SHAPE, "q is [B,H,TQ,D], k [B,H,TK,D], v [B,H,TK,DV]",
               "attention: q is %s, k is %s and v is %s", tlvi_shape_str(q).s, tlvi_shape_str(k).s,
               tlvi_shape_str(v).s);
     return 0;
 }
 
-/* ---- jobs ---------------------------------------------------------------------------------------------------- */
+/* ---- jobs ------------------------------------------------------------------------------------ */
 
 /* t itself if its last dim is contiguous, else a row-major copy. */
 static const tlv_tensor *last_dense(tlv_ctx *c, const tlv_tensor *t)
@@ -82,7 +85,8 @@ static tlvi_attn_array packed_part(const tlv_tensor *t, int i)
 }
 
 /* Adds bias and mask to a job whose sizes are set; dim gets the bias's dims, padded to four. */
-static int add_side(tlv_ctx *c, tlvi_attn_job *j, const tlv_tensor *bias, const tlv_tensor *mask, int64_t *dim)
+static int add_side(tlv_ctx *c, tlvi_attn_job *j, const tlv_tensor *bias, const tlv_tensor *mask,
+                    int64_t *dim)
 {
     const tlv_tensor *b = tlvi_row_major(c, bias), *m = tlvi_row_major(c, mask);
     for (int i = 0; i < 4; i++) dim[i] = 1;
@@ -102,8 +106,14 @@ static int add_side(tlv_ctx *c, tlvi_attn_job *j, const tlv_tensor *bias, const 
 static int separate_job(tlv_ctx *c, tlvi_attn_job *j, const tlv_tensor *q, const tlv_tensor *k,
                         const tlv_tensor *v, const attention_attr *at)
 {
-    *j = (tlvi_attn_job){ .dtype = q->dtype, .b = q->shape[0], .h = q->shape[1], .tq = q->shape[2],
-                          .tk = k->shape[2], .d = q->shape[3], .dv = v->shape[3], .scale = at->scale,
+    *j = (tlvi_attn_job){ .dtype = q->dtype,
+                          .b = q->shape[0],
+                          .h = q->shape[1],
+                          .tq = q->shape[2],
+                          .tk = k->shape[2],
+                          .d = q->shape[3],
+                          .dv = v->shape[3],
+                          .scale = at->scale,
                           .causal = at->causal };
     const tlv_tensor *in[3] = { q, k, v };
     tlvi_attn_array *to[3] = { &j->q, &j->k, &j->v };
@@ -118,8 +128,15 @@ static int separate_job(tlv_ctx *c, tlvi_attn_job *j, const tlv_tensor *q, const
 static int packed_job(tlv_ctx *c, tlvi_attn_job *j, const tlv_tensor *qkv, const attention_attr *at)
 {
     int64_t t = qkv->shape[1], d = qkv->shape[4];
-    *j = (tlvi_attn_job){ .dtype = qkv->dtype, .b = qkv->shape[0], .h = qkv->shape[3], .tq = t, .tk = t, .d = d,
-                          .dv = d, .scale = at->scale, .causal = at->causal };
+    *j = (tlvi_attn_job){ .dtype = qkv->dtype,
+                          .b = qkv->shape[0],
+                          .h = qkv->shape[3],
+                          .tq = t,
+                          .tk = t,
+                          .d = d,
+                          .dv = d,
+                          .scale = at->scale,
+                          .causal = at->causal };
     const tlv_tensor *x = last_dense(c, qkv);
     if (!x) return 0;
     j->q = packed_part(x, 0);
@@ -130,14 +147,17 @@ static int packed_job(tlv_ctx *c, tlvi_attn_job *j, const tlv_tensor *qkv, const
 
 static attention_attr attr_of(tlv_attention_opts o, int64_t d)
 {
-    return (attention_attr){ o.scale != 0 ? o.scale : d > 0 ? 1 / sqrt((double)d) : 1, o.causal != 0 };
+    return (attention_attr){ o.scale != 0 ? o.scale
+                             : d > 0      ? 1 / sqrt((double)d)
+                                          : 1,
+                             o.causal != 0 };
 }
 
-/* ---- forward -------------------------------------------------------------------------------------------------- */
+/* ---- forward --------------------------------------------------------------------------------- */
 
 /* Runs the job into y, saving two numbers a row, and records op. */
-static tlv_tensor *run(tlv_ctx *c, tlvi_attn_job *j, tlv_attention_opts o, tlv_tensor *y, tlvi_attn_array to,
-                       tlvi_record_args *rec)
+static tlv_tensor *run(tlv_ctx *c, tlvi_attn_job *j, tlv_attention_opts o, tlv_tensor *y,
+                       tlvi_attn_array to, tlvi_record_args *rec)
 {
     int64_t dim[4];
     tlv_tensor *stat = tlvi_new(c, (tlv_dtype)j->dtype, TLV_SHAPE(j->b, j->h, j->tq, 2));
@@ -159,7 +179,9 @@ tlv_tensor *tlv_attention(tlv_ctx *c, const tlv_tensor *q, const tlv_tensor *k, 
     tlv_tensor *y = tlvi_new(c, (tlv_dtype)q->dtype,
                              tlv_shape4(q->shape[0], q->shape[1], q->shape[2], v->shape[3]));
     if (!y || !separate_job(c, &j, q, k, v, &at)) return NULL;
-    tlvi_record_args rec = { .op = TLV_OP_ATTENTION, .n_in = 5, .in = in, .attr = &at, .attr_bytes = sizeof at };
+    tlvi_record_args rec = {
+        .op = TLV_OP_ATTENTION, .n_in = 5, .in = in, .attr = &at, .attr_bytes = sizeof at
+    };
     return run(c, &j, o, y, heads_of(y), &rec);
 }
 
@@ -193,10 +215,10 @@ TLVI_EXEC(ATTENTION)
 }
 TLVI_EXEC(ATTENTION_PACKED) { return tlv_attention_packed(c, tlvi_in(n, 0), opts_of(n, 1)); }
 
-/* ---- gradients: fused ---------------------------------------------------------------------------------------- */
+/* ---- gradients: fused ------------------------------------------------------------------------ */
 
-static tlv_tensor *bias_grad(tlv_ctx *c, const tlvi_attn_job *j, const tlv_tensor *bias, tlvi_attn_array g,
-                             const int64_t *dim)
+static tlv_tensor *bias_grad(tlv_ctx *c, const tlvi_attn_job *j, const tlv_tensor *bias,
+                             tlvi_attn_array g, const int64_t *dim)
 {
     tlv_tensor *d = tlvi_new(c, (tlv_dtype)bias->dtype, tlv_shape_of(bias));
     if (d) tlvi_attn_dbias(c, j, g, dim, tlvi_ptr(d));
@@ -230,18 +252,21 @@ static void packed_fused(tlv_ctx *c, const tlvi_node *n, const tlv_tensor *g, tl
     tlvi_attn_job j;
     int64_t dim[4];
     const tlv_tensor *qkv = tlvi_in(n, 0), *dense = tlvi_row_major(c, g);
-    if (!dense || !packed_job(c, &j, qkv, n->attr) || !add_side(c, &j, tlvi_in(n, 1), tlvi_in(n, 2), dim)) return;
+    if (!dense || !packed_job(c, &j, qkv, n->attr)
+        || !add_side(c, &j, tlvi_in(n, 1), tlvi_in(n, 2), dim))
+        return;
     j.stat = tlvi_ptr(tlvi_aux(n, 0));
     tlvi_attn_array ga = tokens_of(dense, j.d);
     if (wants(n, 0)) {
         d[0] = tlvi_new(c, (tlv_dtype)j.dtype, tlv_shape_of(qkv));
         if (!d[0]) return;
-        tlvi_attn_backward(c, &j, ga, packed_part(d[0], 0), packed_part(d[0], 1), packed_part(d[0], 2));
+        tlvi_attn_backward(c, &j, ga, packed_part(d[0], 0), packed_part(d[0], 1),
+                           packed_part(d[0], 2));
     }
     if (wants(n, 1)) d[1] = bias_grad(c, &j, tlvi_in(n, 1), ga, dim);
 }
 
-/* ---- gradients: in ops ------------------------------------------------------------------------------------------ */
+/* ---- gradients: in ops ----------------------------------------------------------------------- */
 
 /* Bytes [B or 1,1,TQ or 1,TK]: 1 where the query sees the key; NULL where all see all. */
 static tlv_tensor *visible(tlv_ctx *c, const tlv_tensor *mask, int causal, int64_t tq, int64_t tk)
@@ -262,8 +287,9 @@ static tlv_tensor *visible(tlv_ctx *c, const tlv_tensor *mask, int causal, int64
 }
 
 /* The matrix of probabilities [B,H,TQ,TK]; rows that see nothing are zeros. */
-static tlv_tensor *probabilities(tlv_ctx *c, const tlv_tensor *q, const tlv_tensor *k, const tlv_tensor *bias,
-                                 const tlv_tensor *mask, const attention_attr *at)
+static tlv_tensor *probabilities(tlv_ctx *c, const tlv_tensor *q, const tlv_tensor *k,
+                                 const tlv_tensor *bias, const tlv_tensor *mask,
+                                 const attention_attr *at)
 {
     tlv_dtype t = tlv_dtype_of(q);
     tlv_tensor *s = tlv_affine(c, tlv_matmul(c, q, k, (tlv_matmul_opts){ .tb = 1 }), at->scale, 0);
@@ -278,9 +304,10 @@ static tlv_tensor *probabilities(tlv_ctx *c, const tlv_tensor *q, const tlv_tens
 }
 
 /* p = softmax(scale q k^T + bias), y = p v  =>  dv = p^T g,  ds = p (t - sum_k p t) with t = g v^T,
- * dq = scale ds k,  dk = scale ds^T q,  dbias = ds summed to its shape.  d: of q, k, v, bias; want likewise. */
-static void grad_graph(tlv_ctx *c, const tlv_tensor *const *in, const attention_attr *at, const tlv_tensor *g,
-                       const int *want, tlv_tensor **d)
+ * dq = scale ds k,  dk = scale ds^T q,  dbias = ds summed to its shape.  d: of q, k, v, bias; want
+ * likewise. */
+static void grad_graph(tlv_ctx *c, const tlv_tensor *const *in, const attention_attr *at,
+                       const tlv_tensor *g, const int *want, tlv_tensor **d)
 {
     const tlv_tensor *q = in[0], *k = in[1], *v = in[2], *bias = in[3];
     if (tlvi_numel(g) == 0 || k->shape[2] == 0) return;             // zero
@@ -292,7 +319,8 @@ static void grad_graph(tlv_ctx *c, const tlv_tensor *const *in, const attention_
     tlv_tensor *ds = tlv_mul(c, p, tlv_sub(c, t, mean));
     if (want[3]) d[3] = tlvi_sum_to_like(c, ds, bias);
     if (want[0]) d[0] = tlv_affine(c, tlv_matmul(c, ds, k, (tlv_matmul_opts){ 0 }), at->scale, 0);
-    if (want[1]) d[1] = tlv_affine(c, tlv_matmul(c, ds, q, (tlv_matmul_opts){ .ta = 1 }), at->scale, 0);
+    if (want[1])
+        d[1] = tlv_affine(c, tlv_matmul(c, ds, q, (tlv_matmul_opts){ .ta = 1 }), at->scale, 0);
 }
 
 TLVI_VJP(ATTENTION)

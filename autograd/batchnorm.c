@@ -1,8 +1,8 @@
-/* batchnorm.c -- batch norm (Ioffe and Szegedy 2015, arXiv:1502.03167) over the batch's own or given
- * statistics, with residual and activation in the same pass.
+/* batchnorm.c -- batch norm (Ioffe and Szegedy 2015, arXiv:1502.03167) over the batch's own or
+ * given statistics, with residual and activation in the same pass.
  *
- * ReLU and ReLU6 are fused, since their gradient follows from the output that the next layer keeps anyway;
- * other activations are an op of their own behind the norm. */
+ * ReLU and ReLU6 are fused, since their gradient follows from the output that the next layer keeps
+ * anyway; other activations are an op of their own behind the norm. */
 #include <math.h>
 
 #include "autograd/norm.h"
@@ -17,7 +17,9 @@ static int is_fused(tlv_act act) { return act <= TLV_ACT_RELU6; }
 
 static tlvi_gate gate_of(tlv_act act)
 {
-    return act == TLV_ACT_RELU ? TLVI_GATE_RELU : act == TLV_ACT_RELU6 ? TLVI_GATE_RELU6 : TLVI_GATE_NONE;
+    return act == TLV_ACT_RELU    ? TLVI_GATE_RELU
+           : act == TLV_ACT_RELU6 ? TLVI_GATE_RELU6
+                                  : TLVI_GATE_NONE;
 }
 
 /* Room for `doubles` and `values` (of either float type) a channel. */
@@ -33,14 +35,15 @@ static int room_begin(tlv_ctx *c, const tlvi_cols *s, int doubles, int values, b
 }
 
 /* Value array i of the room, filled from doubles. */
-static const void *room_value(tlv_ctx *c, const tlvi_cols *s, const bn_room *r, int i, const double *from)
+static const void *room_value(tlv_ctx *c, const tlvi_cols *s, const bn_room *r, int i,
+                              const double *from)
 {
     void *to = r->v + r->stride * (size_t)i;
     tlvi_ks(c, s->dtype)->from_f64((size_t)s->n, from, to);
     return to;
 }
 
-/* ---- forward ------------------------------------------------------------------------------------------ */
+/* ---- forward --------------------------------------------------------------------------------- */
 
 /* y = act((x - mean) gamma rstd + beta + residual); mean and rstd are doubles. */
 static tlv_tensor *forward(tlv_ctx *c, const tlvi_cols *s, const tlv_tensor *x, const double *mean,
@@ -68,8 +71,8 @@ static void to_rstd(int64_t n, const double *var, double eps, double *rstd)
 }
 
 tlv_tensor *tlv_batch_norm(tlv_ctx *c, const tlv_tensor *x, const tlv_tensor *gamma,
-                           const tlv_tensor *beta, double eps, const tlv_tensor *residual, tlv_act act,
-                           tlv_tensor **mean_out, tlv_tensor **var_out)
+                           const tlv_tensor *beta, double eps, const tlv_tensor *residual,
+                           tlv_act act, tlv_tensor **mean_out, tlv_tensor **var_out)
 {
     if (mean_out) *mean_out = NULL;
     if (var_out) *var_out = NULL;
@@ -96,17 +99,25 @@ tlv_tensor *tlv_batch_norm(tlv_ctx *c, const tlv_tensor *x, const tlv_tensor *ga
     if (var_out) *var_out = v;
     const tlv_tensor *in[4] = { x, gamma, beta, residual };
     bn_attr at = { eps, inside };
-    tlvi_record_args rec = { .op = inside ? TLV_OP_BATCH_NORM_ACT : TLV_OP_BATCH_NORM, .n_in = 4, .in = in,
-                             .out = { y }, .aux = { m, k }, .attr = &at, .attr_bytes = sizeof at };
+    tlvi_record_args rec = { .op = inside ? TLV_OP_BATCH_NORM_ACT : TLV_OP_BATCH_NORM,
+                             .n_in = 4,
+                             .in = in,
+                             .out = { y },
+                             .aux = { m, k },
+                             .attr = &at,
+                             .attr_bytes = sizeof at };
     y = tlvi_record(c, &rec);
     return inside == act ? y : tlv_activate(c, y, act);
 }
 
 tlv_tensor *tlv_batch_norm_with(tlv_ctx *c, const tlv_tensor *x, const tlv_tensor *mean,
-                                const tlv_tensor *var, const tlv_tensor *gamma, const tlv_tensor *beta,
-                                double eps, const tlv_tensor *residual, tlv_act act)
+                                const tlv_tensor *var, const tlv_tensor *gamma,
+                                const tlv_tensor *beta, double eps, const tlv_tensor *residual,
+                                tlv_act act)
 {
-    const tlvi_norm_side side[4] = { { "mean", mean }, { "var", var }, { "gamma", gamma }, { "beta", beta } };
+    const tlvi_norm_side side[4] = {
+        { "mean", mean }, { "var", var }, { "gamma", gamma }, { "beta", beta }
+    };
     if (!tlvi_act_ok(c, "batch_norm_with", act)) return NULL;
     TLVI_REQUIRE(c, mean && var, TLV_ERR_ARG, "tlv_batch_norm takes the batch's own statistics",
                  "batch_norm_with: %s is NULL", mean ? "var" : "mean");
@@ -123,13 +134,17 @@ tlv_tensor *tlv_batch_norm_with(tlv_ctx *c, const tlv_tensor *x, const tlv_tenso
     tlvi_free(c, r.d, r.bytes);
     const tlv_tensor *in[6] = { x, mean, var, gamma, beta, residual };
     bn_attr at = { eps, inside };
-    tlvi_record_args rec = { .op = inside ? TLV_OP_BATCH_NORM_WITH_ACT : TLV_OP_BATCH_NORM_WITH, .n_in = 6,
-                             .in = in, .out = { y }, .attr = &at, .attr_bytes = sizeof at };
+    tlvi_record_args rec = { .op = inside ? TLV_OP_BATCH_NORM_WITH_ACT : TLV_OP_BATCH_NORM_WITH,
+                             .n_in = 6,
+                             .in = in,
+                             .out = { y },
+                             .attr = &at,
+                             .attr_bytes = sizeof at };
     y = tlvi_record(c, &rec);
     return inside == act ? y : tlv_activate(c, y, act);
 }
 
-/* ---- gradients: fused --------------------------------------------------------------------------------- */
+/* ---- gradients: fused ------------------------------------------------------------------------ */
 
 /* With t = g where the activation is open, h = (x - mean) rstd:
  *   dbeta = sum t,  dgamma = sum t h,  dresidual = t,
@@ -191,7 +206,8 @@ static void run_fused(tlv_ctx *c, bn_job *j, tlv_tensor **d)
     double *st = j->r.d + j->s.n, *sth = st + j->s.n;
     load_statistics(c, j);
     if (c->err) return;
-    if (j->dgamma || j->dbeta || (j->dx && at->train)) tlvi_cols_grad_sums(c, &j->s, &j->a, st, sth);
+    if (j->dgamma || j->dbeta || (j->dx && at->train))
+        tlvi_cols_grad_sums(c, &j->s, &j->a, st, sth);
     if (j->dgamma) d[at->gamma] = tlvi_norm_vector(c, j->s.dtype, j->s.n, sth);
     if (j->dbeta) d[at->beta] = tlvi_norm_vector(c, j->s.dtype, j->s.n, st);
     int gated = j->dresidual && j->a.gate != TLVI_GATE_NONE;
@@ -222,7 +238,7 @@ static void grad_fused(tlv_ctx *c, const tlvi_node *n, const bn_places *at, cons
     tlvi_free(c, j.r.d, j.r.bytes);
 }
 
-/* ---- gradients: in ops ---------------------------------------------------------------------------------- */
+/* ---- gradients: in ops ----------------------------------------------------------------------- */
 
 static void grad_graph(tlv_ctx *c, const tlvi_node *n, const bn_places *at, const tlv_tensor *g,
                        tlv_tensor **d)
@@ -261,7 +277,7 @@ static void grad_graph(tlv_ctx *c, const tlvi_node *n, const bn_places *at, cons
     d[0] = tlv_mul(c, t, rstd);
 }
 
-/* ---- the ops ---------------------------------------------------------------------------------------------- */
+/* ---- the ops --------------------------------------------------------------------------------- */
 
 static void grad_of(tlv_ctx *c, const tlvi_node *n, const bn_places *at, const tlv_tensor *g,
                     tlv_tensor **d)
@@ -273,8 +289,8 @@ static void grad_of(tlv_ctx *c, const tlvi_node *n, const bn_places *at, const t
 static tlv_tensor *again(tlv_ctx *c, const tlvi_node *n)
 {
     const bn_attr *at = n->attr;
-    return tlv_batch_norm(c, tlvi_in(n, 0), tlvi_in(n, 1), tlvi_in(n, 2), at->eps, tlvi_in(n, 3), at->act,
-                          NULL, NULL);
+    return tlv_batch_norm(c, tlvi_in(n, 0), tlvi_in(n, 1), tlvi_in(n, 2), at->eps, tlvi_in(n, 3),
+                          at->act, NULL, NULL);
 }
 
 static tlv_tensor *again_with(tlv_ctx *c, const tlvi_node *n)

@@ -1,5 +1,5 @@
-/* cast.c -- conversions between dtypes.  Kernels convert to and from f32 and f64; any other pair goes
- * through f64, which holds every value of every dtype but large i64. */
+/* cast.c -- conversions between dtypes.  Kernels convert to and from f32 and f64; any other pair
+ * goes through f64, which holds every value of every dtype but large i64. */
 #include "autograd/op.h"
 
 typedef void (*cast_fn)(size_t n, const void *x, void *y);
@@ -8,8 +8,9 @@ typedef void (*cast_fn)(size_t n, const void *x, void *y);
 static cast_fn cast_from(const tlvi_kset *k, int d)
 {
     const cast_fn table[TLV_DTYPE_COUNT] = {
-        [TLV_F32] = k->from_f32, [TLV_F64] = k->from_f64, [TLV_I32] = k->from_i32, [TLV_U8] = k->from_u8,
-        [TLV_I64] = k->from_i64, [TLV_F16] = k->from_f16, [TLV_BF16] = k->from_bf16,
+        [TLV_F32] = k->from_f32,   [TLV_F64] = k->from_f64, [TLV_I32] = k->from_i32,
+        [TLV_U8] = k->from_u8,     [TLV_I64] = k->from_i64, [TLV_F16] = k->from_f16,
+        [TLV_BF16] = k->from_bf16,
     };
     return table[d];
 }
@@ -24,7 +25,10 @@ static cast_fn cast_to(const tlvi_kset *k, int d)
 
 enum { CAST_BLOCK = 256 };
 
-typedef struct cast_arg { cast_fn first, second; size_t from, to; } cast_arg;   /* second NULL: one step */
+typedef struct cast_arg {
+    cast_fn first, second;
+    size_t from, to;
+} cast_arg; /* second NULL: one step */
 
 static void cast_run(const void *arg, size_t n, const void *const *in, void *out)
 {
@@ -40,8 +44,8 @@ static void cast_run(const void *arg, size_t n, const void *const *in, void *out
 
 tlv_tensor *tlv_cast(tlv_ctx *c, const tlv_tensor *x, tlv_dtype d)
 {
-    TLVI_REQUIRE(c, (unsigned)d < TLV_DTYPE_COUNT, TLV_ERR_DTYPE, "pass one of tlv_dtype", "cast: to dtype %d",
-                 (int)d);
+    TLVI_REQUIRE(c, (unsigned)d < TLV_DTYPE_COUNT, TLV_ERR_DTYPE, "pass one of tlv_dtype",
+                 "cast: to dtype %d", (int)d);
     if (!tlvi_ready1(c, "cast", x)) return NULL;
     if (x->dtype == d) return tlvi_pass(x);
     tlv_tensor *y = tlvi_new_ordered(c, d, tlv_shape_of(x), x);

@@ -1,7 +1,7 @@
 /* compare.c -- comparisons to bytes, and choices: where, maximum, minimum. */
 #include "autograd/op.h"
 
-/* ---- comparisons ------------------------------------------------------------------------------------------- */
+/* ---- comparisons ----------------------------------------------------------------------------- */
 
 typedef struct compare_arg { const tlvi_kset *k; int op; } compare_arg;
 
@@ -11,7 +11,8 @@ static void compare_run(const void *arg, size_t n, const void *const *in, void *
     a->k->compare(a->op, n, in[0], in[1], out);
 }
 
-static tlv_tensor *compare(tlv_ctx *c, const char *op, tlvi_compare k, const tlv_tensor *a, const tlv_tensor *b)
+static tlv_tensor *compare(tlv_ctx *c, const char *op, tlvi_compare k, const tlv_tensor *a,
+                           const tlv_tensor *b)
 {
     if (!tlvi_ready2(c, op, a, b) || !tlvi_same_float(c, op, a, b)) return NULL;
     tlv_tensor *y = tlvi_new_broadcast(c, op, TLV_U8, a, b);
@@ -35,7 +36,7 @@ COMPARE(LE, le)
 COMPARE(GT, gt)
 COMPARE(GE, ge)
 
-/* ---- where --------------------------------------------------------------------------------------------------- */
+/* ---- where ----------------------------------------------------------------------------------- */
 
 static void where_run(const void *arg, size_t n, const void *const *in, void *out)
 {
@@ -50,11 +51,11 @@ tlv_tensor *tlv_where(tlv_ctx *c, const tlv_tensor *mask, const tlv_tensor *a, c
         || !tlvi_same_float(c, "where", a, b))
         return NULL;
     tlv_shape s = tlv_shape_of(a);
-    TLVI_REQUIRE(c, tlvi_broadcast(&s, tlv_shape_of(b)) && tlvi_broadcast(&s, tlv_shape_of(mask)), TLV_ERR_SHAPE,
-                 "dims are matched from the last one; they must be equal or 1",
-                 "where: mask is %s, a is %s, b is %s; they do not broadcast", tlvi_shape_str(mask).s,
-                 tlvi_shape_str(a).s, tlvi_shape_str(b).s);
-    const tlv_tensor *lead = NULL;                  // the largest dense one, the first of a and b on a tie
+    TLVI_REQUIRE(c, tlvi_broadcast(&s, tlv_shape_of(b)) && tlvi_broadcast(&s, tlv_shape_of(mask)),
+                 TLV_ERR_SHAPE, "dims are matched from the last one; they must be equal or 1",
+                 "where: mask is %s, a is %s, b is %s; they do not broadcast",
+                 tlvi_shape_str(mask).s, tlvi_shape_str(a).s, tlvi_shape_str(b).s);
+    const tlv_tensor *lead = NULL; // the largest dense one, the first of a and b on a tie
     for (int i = 0; i < 3; i++) {
         const tlv_tensor *t = in[(i + 1) % 3];
         if (tlvi_is_dense(t) && (!lead || tlvi_numel(t) > tlvi_numel(lead))) lead = t;
@@ -74,10 +75,10 @@ TLVI_VJP(WHERE)
     if (wants(n, 2)) d[2] = tlvi_sum_to_like(c, tlv_where(c, mask, zero, g), tlvi_in(n, 2));
 }
 
-/* ---- maximum, minimum ------------------------------------------------------------------------------------------ */
+/* ---- maximum, minimum ------------------------------------------------------------------------ */
 
-/* g times the share of a: 1 where a is beyond b, 1/2 where they are equal, 0 where it is not; constant
- * between ties.  `a` and `b` exchange their places for the minimum. */
+/* g times the share of a: 1 where a is beyond b, 1/2 where they are equal, 0 where it is not;
+ * constant between ties.  `a` and `b` exchange their places for the minimum. */
 static tlv_tensor *share(tlv_ctx *c, const tlv_tensor *g, const tlv_tensor *a, const tlv_tensor *b,
                          const tlv_tensor *like)
 {

@@ -1,11 +1,12 @@
-/* conv.c -- 2-D convolution and its two adjoints: a closed family, each one's gradients are the others.
- * Here are the fronts and the gradients; tensor/direct.c and tensor/depthwise.c do the work. */
+/* conv.c -- 2-D convolution and its two adjoints: a closed family, each one's gradients are the
+ * others. Here are the fronts and the gradients; tensor/direct.c and tensor/depthwise.c do the
+ * work. */
 #include <math.h>
 
 #include "autograd/op.h"
 #include "tensor/direct.h"
 
-/* ---- geometry ---------------------------------------------------------------------------------------- */
+/* ---- geometry -------------------------------------------------------------------------------- */
 
 typedef struct geometry {
     int64_t b, c, h, w, o, oh, ow;          // x [b,c,h,w], y [b,o,oh,ow]
@@ -32,8 +33,9 @@ static int options_ok(tlv_ctx *c, const char *op, const tlv_conv2d_opts *o, geom
     for (int i = 0; i < 4; i++) bad |= o->pad[i] < 0;
     if (!bad) return 1;
     tlvi_fail(c, TLV_ERR_ARG, "0 means 1 in stride, dilation and groups; none may be negative",
-              "%s: stride %d,%d dilation %d,%d groups %d pad %d,%d,%d,%d", op, o->stride, o->stride_w,
-              o->dilation, o->dilation_w, o->groups, o->pad[0], o->pad[1], o->pad[2], o->pad[3]);
+              "%s: stride %d,%d dilation %d,%d groups %d pad %d,%d,%d,%d", op, o->stride,
+              o->stride_w, o->dilation, o->dilation_w, o->groups, o->pad[0], o->pad[1], o->pad[2],
+              o->pad[3]);
     return 0;
 }
 
@@ -43,9 +45,10 @@ static int measure(tlv_ctx *c, const char *op, tlv_shape x, tlv_shape w, const t
 {
     if (!options_ok(c, op, o, s)) return 0;
     if (x.ndim != 4 || w.ndim != 4 || x.dim[1] != w.dim[1] * s->groups || w.dim[0] % s->groups) {
-        tlvi_fail(c, TLV_ERR_SHAPE, "x is [B,C,H,W], w [O,C/groups,KH,KW], and groups divides C and O",
-                  "%s: x is %s, w is %s, groups %lld", op, tlvi_shape_text(x).s, tlvi_shape_text(w).s,
-                  (long long)s->groups);
+        tlvi_fail(c, TLV_ERR_SHAPE,
+                  "x is [B,C,H,W], w [O,C/groups,KH,KW], and groups divides C and O",
+                  "%s: x is %s, w is %s, groups %lld", op, tlvi_shape_text(x).s,
+                  tlvi_shape_text(w).s, (long long)s->groups);
         return 0;
     }
     s->b = x.dim[0], s->c = x.dim[1], s->h = x.dim[2], s->w = x.dim[3];
@@ -55,26 +58,28 @@ static int measure(tlv_ctx *c, const char *op, tlv_shape x, tlv_shape w, const t
     s->ow = s->kw < 1 ? 0 : out_size(s->w, (int64_t)o->pad[2] + o->pad[3], s->kw, s->dw, s->sw);
     if (s->oh >= 1 && s->ow >= 1) return 1;
     tlvi_fail(c, TLV_ERR_SHAPE, "add padding or take a smaller kernel",
-              "%s: no output pixel is left: x is %s, w is %s, pad %d,%d,%d,%d dilation %lld,%lld", op,
-              tlvi_shape_text(x).s, tlvi_shape_text(w).s, o->pad[0], o->pad[1], o->pad[2], o->pad[3],
-              (long long)s->dh, (long long)s->dw);
+              "%s: no output pixel is left: x is %s, w is %s, pad %d,%d,%d,%d dilation %lld,%lld",
+              op, tlvi_shape_text(x).s, tlvi_shape_text(w).s, o->pad[0], o->pad[1], o->pad[2],
+              o->pad[3], (long long)s->dh, (long long)s->dw);
     return 0;
 }
 
-static int same_image(tlv_ctx *c, const char *op, const char *what, const tlv_tensor *t, tlv_shape want)
+static int same_image(tlv_ctx *c, const char *op, const char *what, const tlv_tensor *t,
+                      tlv_shape want)
 {
     tlv_shape s = tlv_shape_of(t);
     if (s.ndim == 4 && memcmp(s.dim, want.dim, 4 * sizeof *s.dim) == 0) return 1;
-    tlvi_fail(c, TLV_ERR_SHAPE, "the sizes must be those that conv2d gives", "%s: %s is %s, it must be %s", op,
-              what, tlvi_shape_text(s).s, tlvi_shape_text(want).s);
+    tlvi_fail(c, TLV_ERR_SHAPE, "the sizes must be those that conv2d gives",
+              "%s: %s is %s, it must be %s", op, what, tlvi_shape_text(s).s,
+              tlvi_shape_text(want).s);
     return 0;
 }
 
 static int is_row(tlv_ctx *c, const char *op, const char *what, const tlv_tensor *t, int64_t n)
 {
     if (t->ndim == 1 && t->shape[0] == n) return 1;
-    tlvi_fail(c, TLV_ERR_SHAPE, "one value an output channel", "%s: %s is %s, it must be [%lld]", op, what,
-              tlvi_shape_str(t).s, (long long)n);
+    tlvi_fail(c, TLV_ERR_SHAPE, "one value an output channel", "%s: %s is %s, it must be [%lld]",
+              op, what, tlvi_shape_str(t).s, (long long)n);
     return 0;
 }
 
@@ -86,7 +91,7 @@ static const tlv_tensor *image(tlv_ctx *c, const tlv_tensor *t)
     return t->shape[1] == 1 || t->stride[1] == 1 ? t : tlvi_channels_last(c, t);
 }
 
-/* ---- running ------------------------------------------------------------------------------------------ */
+/* ---- running --------------------------------------------------------------------------------- */
 
 static void set_x(tlvi_conv *v, const tlv_tensor *x)
 {
@@ -141,10 +146,16 @@ static tlv_tensor *forward(tlv_ctx *c, const tlv_tensor *x, const tlv_tensor *w,
                            const tlv_conv2d_fuse *f)
 {
     static const int unary[] = {
-        [TLV_ACT_NONE] = -1, [TLV_ACT_RELU] = -1, [TLV_ACT_RELU6] = -1, [TLV_ACT_SILU] = TLVI_UN_SILU,
-        [TLV_ACT_HARD_SWISH] = TLVI_UN_HARD_SWISH, [TLV_ACT_GELU] = TLVI_UN_GELU_ERF,
-        [TLV_ACT_GELU_TANH] = TLVI_UN_GELU_TANH, [TLV_ACT_QUICK_GELU] = TLVI_UN_QUICK_GELU,
-        [TLV_ACT_SIGMOID] = TLVI_UN_SIGMOID, [TLV_ACT_TANH] = TLVI_UN_TANH,
+        [TLV_ACT_NONE] = -1,
+        [TLV_ACT_RELU] = -1,
+        [TLV_ACT_RELU6] = -1,
+        [TLV_ACT_SILU] = TLVI_UN_SILU,
+        [TLV_ACT_HARD_SWISH] = TLVI_UN_HARD_SWISH,
+        [TLV_ACT_GELU] = TLVI_UN_GELU_ERF,
+        [TLV_ACT_GELU_TANH] = TLVI_UN_GELU_TANH,
+        [TLV_ACT_QUICK_GELU] = TLVI_UN_QUICK_GELU,
+        [TLV_ACT_SIGMOID] = TLVI_UN_SIGMOID,
+        [TLV_ACT_TANH] = TLVI_UN_TANH,
         [TLV_ACT_HARD_SIGMOID] = TLVI_UN_HARD_SIGMOID,
     };
     tlv_tensor *y = tlvi_new_image(c, (tlv_dtype)x->dtype, tlv_shape4(s->b, s->o, s->oh, s->ow));
@@ -156,11 +167,21 @@ static tlv_tensor *forward(tlv_ctx *c, const tlv_tensor *x, const tlv_tensor *w,
     tlvi_tap *tap = tlvi_alloc(c, (size_t)(s->kh * s->kw) * sizeof *tap);
     if (!tap) return NULL;
     forward_taps(s, tap);
-    tlvi_conv v = { .dtype = x->dtype, .sh = s->sh, .sw = s->sw, .n_tap = s->kh * s->kw, .tap = tap,
-                    .w = tlvi_ptr(w), .w_in = s->kh * s->kw, .w_out = s->cg * s->kh * s->kw,
-                    .follow = scale || shift || res || f->act != TLV_ACT_NONE, .act = unary[f->act],
-                    .scale = scale ? tlvi_ptr(scale) : NULL, .shift = shift ? tlvi_ptr(shift) : NULL,
-                    .res = res ? tlvi_ptr(res) : NULL, .lo = -INFINITY, .hi = INFINITY };
+    tlvi_conv v = { .dtype = x->dtype,
+                    .sh = s->sh,
+                    .sw = s->sw,
+                    .n_tap = s->kh * s->kw,
+                    .tap = tap,
+                    .w = tlvi_ptr(w),
+                    .w_in = s->kh * s->kw,
+                    .w_out = s->cg * s->kh * s->kw,
+                    .follow = scale || shift || res || f->act != TLV_ACT_NONE,
+                    .act = unary[f->act],
+                    .scale = scale ? tlvi_ptr(scale) : NULL,
+                    .shift = shift ? tlvi_ptr(shift) : NULL,
+                    .res = res ? tlvi_ptr(res) : NULL,
+                    .lo = -INFINITY,
+                    .hi = INFINITY };
     if (f->act == TLV_ACT_RELU || f->act == TLV_ACT_RELU6) v.lo = 0;
     if (f->act == TLV_ACT_RELU6) v.hi = 6;
     if (res) v.rb = res->stride[0], v.rh = res->stride[2], v.rw = res->stride[3];
@@ -171,7 +192,7 @@ static tlv_tensor *forward(tlv_ctx *c, const tlv_tensor *x, const tlv_tensor *w,
     return c->err ? NULL : y;
 }
 
-/* ---- conv2d ------------------------------------------------------------------------------------------- */
+/* ---- conv2d ---------------------------------------------------------------------------------- */
 
 tlv_tensor *tlv_conv2d(tlv_ctx *c, const tlv_tensor *x, const tlv_tensor *w, const tlv_tensor *bias,
                        tlv_conv2d_opts o)
@@ -184,13 +205,18 @@ tlv_tensor *tlv_conv2d(tlv_ctx *c, const tlv_tensor *x, const tlv_tensor *w, con
         return NULL;
     const tlv_tensor *in[3] = { x, w, bias };
     tlv_conv2d_fuse f = { .shift = bias };
-    tlvi_record_args r = { .op = TLV_OP_CONV2D, .n_in = 3, .in = in, .out = { forward(c, x, w, &s, &f) },
-                           .attr = &o, .attr_bytes = sizeof o };
+    tlvi_record_args r = { .op = TLV_OP_CONV2D,
+                           .n_in = 3,
+                           .in = in,
+                           .out = { forward(c, x, w, &s, &f) },
+                           .attr = &o,
+                           .attr_bytes = sizeof o };
     return tlvi_record(c, &r);
 }
 TLVI_EXEC(CONV2D)
 {
-    return tlv_conv2d(c, tlvi_in(n, 0), tlvi_in(n, 1), tlvi_in(n, 2), *(const tlv_conv2d_opts *)n->attr);
+    return tlv_conv2d(c, tlvi_in(n, 0), tlvi_in(n, 1), tlvi_in(n, 2),
+                      *(const tlv_conv2d_opts *)n->attr);
 }
 
 /* The sum over all but the channels of an image: [B,C,H,W] -> [C] */
@@ -209,11 +235,13 @@ TLVI_VJP(CONV2D)
     if (wants(n, 2)) d[2] = channel_sum(c, g);
 }
 
-/* ---- conv2d_dx ---------------------------------------------------------------------------------------- *
- * dx[y] = sum over taps k with y + pad - k dil = oy stride of g[oy] w[k]: a stride-1 convolution of g for
- * each phase of y + pad modulo the stride, with the taps that belong to it. */
+/* ---- conv2d_dx -------------------------------------------------------------------------------- *
+ * dx[y] = sum over taps k with y + pad - k dil = oy stride of g[oy] w[k]: a stride-1 convolution of
+ * g for each phase of y + pad modulo the stride, with the taps that belong to it. */
 
-typedef struct phase { int64_t first, n, at; } phase;   // outputs first, first + stride, ...; at: oy of tap 0
+typedef struct phase {
+    int64_t first, n, at;
+} phase; // outputs first, first + stride, ...; at: oy of tap 0
 
 static phase phase_of(int64_t r, int64_t stride, int64_t pad, int64_t n)
 {
@@ -225,14 +253,16 @@ static phase phase_of(int64_t r, int64_t stride, int64_t pad, int64_t n)
 }
 
 /* The taps of one phase, in rising order of their input pixels. */
-static int64_t phase_taps(const geometry *s, int64_t ry, int64_t rx, int64_t y, int64_t x, tlvi_tap *tap)
+static int64_t phase_taps(const geometry *s, int64_t ry, int64_t rx, int64_t y, int64_t x,
+                          tlvi_tap *tap)
 {
     int64_t n = 0;
     for (int64_t i = s->kh - 1; i >= 0; i--) {
         if ((ry - i * s->dh) % s->sh) continue;
         for (int64_t j = s->kw - 1; j >= 0; j--) {
             if ((rx - j * s->dw) % s->sw) continue;
-            tap[n++] = (tlvi_tap){ y + (ry - i * s->dh) / s->sh, x + (rx - j * s->dw) / s->sw, i * s->kw + j };
+            tap[n++] = (tlvi_tap){ y + (ry - i * s->dh) / s->sh, x + (rx - j * s->dw) / s->sw,
+                                   i * s->kw + j };
         }
     }
     return n;
@@ -256,16 +286,18 @@ static void run_phases(tlv_ctx *c, const tlvi_conv *all, const geometry *s, tlvi
         }
 }
 
-tlv_tensor *tlv_conv2d_dx(tlv_ctx *c, const tlv_tensor *g, const tlv_tensor *w, int64_t h, int64_t w_,
-                          tlv_conv2d_opts o)
+tlv_tensor *tlv_conv2d_dx(tlv_ctx *c, const tlv_tensor *g, const tlv_tensor *w, int64_t h,
+                          int64_t w_, tlv_conv2d_opts o)
 {
     geometry s;
     if (!tlvi_ready2(c, "conv2d_dx", g, w) || !tlvi_same_float(c, "conv2d_dx", g, w)) return NULL;
     TLVI_REQUIRE(c, g->ndim == 4 && w->ndim == 4 && h >= 0 && w_ >= 0, TLV_ERR_SHAPE,
-                 "g is [B,O,OH,OW], w [O,C/groups,KH,KW]", "conv2d_dx: g is %s, w is %s, for an image %lld x %lld",
-                 tlvi_shape_str(g).s, tlvi_shape_str(w).s, (long long)h, (long long)w_);
+                 "g is [B,O,OH,OW], w [O,C/groups,KH,KW]",
+                 "conv2d_dx: g is %s, w is %s, for an image %lld x %lld", tlvi_shape_str(g).s,
+                 tlvi_shape_str(w).s, (long long)h, (long long)w_);
     int64_t groups = o.groups ? o.groups : 1;
-    if (!measure(c, "conv2d_dx", tlv_shape4(g->shape[0], w->shape[1] * groups, h, w_), tlv_shape_of(w), &o, &s)
+    if (!measure(c, "conv2d_dx", tlv_shape4(g->shape[0], w->shape[1] * groups, h, w_),
+                 tlv_shape_of(w), &o, &s)
         || !same_image(c, "conv2d_dx", "g", g, tlv_shape4(s.b, s.o, s.oh, s.ow)))
         return NULL;
     tlv_tensor *dx = tlvi_new_image(c, (tlv_dtype)g->dtype, tlv_shape4(s.b, s.c, h, w_));
@@ -297,18 +329,21 @@ TLVI_VJP(CONV2D_DX)
     if (wants(n, 1)) d[1] = tlv_conv2d_dw(c, tlvi_in(n, 0), g, w->shape[2], w->shape[3], *o);
 }
 
-/* ---- conv2d_dw ---------------------------------------------------------------------------------------- */
+/* ---- conv2d_dw ------------------------------------------------------------------------------- */
 
-tlv_tensor *tlv_conv2d_dw(tlv_ctx *c, const tlv_tensor *g, const tlv_tensor *x, int64_t kh, int64_t kw,
-                          tlv_conv2d_opts o)
+tlv_tensor *tlv_conv2d_dw(tlv_ctx *c, const tlv_tensor *g, const tlv_tensor *x, int64_t kh,
+                          int64_t kw, tlv_conv2d_opts o)
 {
     geometry s;
     if (!tlvi_ready2(c, "conv2d_dw", g, x) || !tlvi_same_float(c, "conv2d_dw", g, x)) return NULL;
     int64_t groups = o.groups ? o.groups : 1;
-    TLVI_REQUIRE(c, g->ndim == 4 && x->ndim == 4 && kh >= 1 && kw >= 1 && groups >= 1
-                 && x->shape[1] % groups == 0, TLV_ERR_SHAPE, "g is [B,O,OH,OW], x [B,C,H,W], groups divides C",
-                 "conv2d_dw: g is %s, x is %s, for a kernel %lld x %lld in %lld groups", tlvi_shape_str(g).s,
-                 tlvi_shape_str(x).s, (long long)kh, (long long)kw, (long long)groups);
+    TLVI_REQUIRE(c,
+                 g->ndim == 4 && x->ndim == 4 && kh >= 1 && kw >= 1 && groups >= 1
+                     && x->shape[1] % groups == 0,
+                 TLV_ERR_SHAPE, "g is [B,O,OH,OW], x [B,C,H,W], groups divides C",
+                 "conv2d_dw: g is %s, x is %s, for a kernel %lld x %lld in %lld groups",
+                 tlvi_shape_str(g).s, tlvi_shape_str(x).s, (long long)kh, (long long)kw,
+                 (long long)groups);
     tlv_shape ws = tlv_shape4(g->shape[1], x->shape[1] / groups, kh, kw);
     if (!measure(c, "conv2d_dw", tlv_shape_of(x), ws, &o, &s)
         || !same_image(c, "conv2d_dw", "g", g, tlv_shape4(s.b, s.o, s.oh, s.ow)))
@@ -320,8 +355,14 @@ tlv_tensor *tlv_conv2d_dw(tlv_ctx *c, const tlv_tensor *g, const tlv_tensor *x, 
     tlvi_tap *tap = tlvi_alloc(c, bytes);
     if (!tap) return NULL;
     forward_taps(&s, tap);
-    tlvi_conv v = { .dtype = g->dtype, .sh = s.sh, .sw = s.sw, .n_tap = kh * kw, .tap = tap, .act = -1,
-                    .w_in = kh * kw, .w_out = s.cg * kh * kw };
+    tlvi_conv v = { .dtype = g->dtype,
+                    .sh = s.sh,
+                    .sw = s.sw,
+                    .n_tap = kh * kw,
+                    .tap = tap,
+                    .act = -1,
+                    .w_in = kh * kw,
+                    .w_out = s.cg * kh * kw };
     set_x(&v, xi);
     set_y(&v, gi);
     int64_t es = (int64_t)tlv_dtype_size((tlv_dtype)g->dtype);
@@ -350,10 +391,10 @@ TLVI_VJP(CONV2D_DW)
     if (wants(n, 1)) d[1] = tlv_conv2d_dx(c, tlvi_in(n, 0), g, x->shape[2], x->shape[3], *o);
 }
 
-/* ---- conv2d_fused -------------------------------------------------------------------------------------- *
+/* ---- conv2d_fused ----------------------------------------------------------------------------- *
  * Two ops on the tape, because they keep different things: CONV2D_ACT reads y for its activation,
- * CONV2D_AFFINE has none.  An activation whose derivative is no function of y follows as an op of its own
- * where gradients are wanted, and runs in the same pass where they are not. */
+ * CONV2D_AFFINE has none.  An activation whose derivative is no function of y follows as an op of
+ * its own where gradients are wanted, and runs in the same pass where they are not. */
 
 typedef struct fused_attr { tlv_conv2d_opts o; tlv_act act; } fused_attr;
 
@@ -362,8 +403,8 @@ static int act_from_y(tlv_act a)
     return a == TLV_ACT_RELU || a == TLV_ACT_RELU6 || a == TLV_ACT_SIGMOID || a == TLV_ACT_TANH;
 }
 
-static int fused_ready(tlv_ctx *c, const tlv_tensor *x, const tlv_tensor *w, const tlv_conv2d_opts *o,
-                       const tlv_conv2d_fuse *f, geometry *s)
+static int fused_ready(tlv_ctx *c, const tlv_tensor *x, const tlv_tensor *w,
+                       const tlv_conv2d_opts *o, const tlv_conv2d_fuse *f, geometry *s)
 {
     static const char *const name[3] = { "scale", "shift", "residual" };
     const tlv_tensor *extra[3] = { f->scale, f->shift, f->residual };
@@ -376,7 +417,8 @@ static int fused_ready(tlv_ctx *c, const tlv_tensor *x, const tlv_tensor *w, con
         if (!extra[i]) continue;
         if (!tlvi_same_float(c, "conv2d_fused", x, extra[i])) return 0;
         if (i < 2 ? !is_row(c, "conv2d_fused", name[i], extra[i], s->o)
-                  : !same_image(c, "conv2d_fused", name[i], extra[i], tlv_shape4(s->b, s->o, s->oh, s->ow)))
+                  : !same_image(c, "conv2d_fused", name[i], extra[i],
+                                tlv_shape4(s->b, s->o, s->oh, s->ow)))
             return 0;
     }
     if ((unsigned)f->act <= TLV_ACT_HARD_SIGMOID) return 1;
@@ -384,8 +426,8 @@ static int fused_ready(tlv_ctx *c, const tlv_tensor *x, const tlv_tensor *w, con
     return 0;
 }
 
-tlv_tensor *tlv_conv2d_fused(tlv_ctx *c, const tlv_tensor *x, const tlv_tensor *w, tlv_conv2d_opts o,
-                             tlv_conv2d_fuse f)
+tlv_tensor *tlv_conv2d_fused(tlv_ctx *c, const tlv_tensor *x, const tlv_tensor *w,
+                             tlv_conv2d_opts o, tlv_conv2d_fuse f)
 {
     geometry s;
     if (!fused_ready(c, x, w, &o, &f, &s)) return NULL;
@@ -401,8 +443,12 @@ tlv_tensor *tlv_conv2d_fused(tlv_ctx *c, const tlv_tensor *x, const tlv_tensor *
     memset(&at, 0, sizeof at);
     at.o = o;
     at.act = f.act;
-    tlvi_record_args r = { .op = f.act == TLV_ACT_NONE ? TLV_OP_CONV2D_AFFINE : TLV_OP_CONV2D_ACT, .n_in = 5,
-                           .in = in, .out = { forward(c, x, w, &s, &f) }, .attr = &at, .attr_bytes = sizeof at };
+    tlvi_record_args r = { .op = f.act == TLV_ACT_NONE ? TLV_OP_CONV2D_AFFINE : TLV_OP_CONV2D_ACT,
+                           .n_in = 5,
+                           .in = in,
+                           .out = { forward(c, x, w, &s, &f) },
+                           .attr = &at,
+                           .attr_bytes = sizeof at };
     tlv_tensor *y = tlvi_record(c, &r);
     return after == TLV_ACT_NONE ? y : tlv_activate(c, y, after);
 }
@@ -420,8 +466,10 @@ TLVI_EXEC(CONV2D_ACT) { return fused_exec(c, n); }
 static tlv_tensor *through_act(tlv_ctx *c, tlv_act act, const tlv_tensor *g, const tlv_tensor *y)
 {
     if (!tlvi_recording(c)) {
-        tlvi_binary k = act == TLV_ACT_RELU ? TLVI_BIN_RELU_GRAD : act == TLV_ACT_RELU6 ? TLVI_BIN_RELU6_GRAD
-                        : act == TLV_ACT_SIGMOID ? TLVI_BIN_SIGMOID_GRAD : TLVI_BIN_TANH_GRAD;
+        tlvi_binary k = act == TLV_ACT_RELU      ? TLVI_BIN_RELU_GRAD
+                        : act == TLV_ACT_RELU6   ? TLVI_BIN_RELU6_GRAD
+                        : act == TLV_ACT_SIGMOID ? TLVI_BIN_SIGMOID_GRAD
+                                                 : TLVI_BIN_TANH_GRAD;
         return tlvi_binary_apply(c, "conv2d_fused", k, g, y, 0, 0);
     }
     switch (act) {
@@ -441,7 +489,8 @@ static tlv_tensor *through_act(tlv_ctx *c, tlv_act act, const tlv_tensor *g, con
 }
 
 /* y = act(z), z = u scale + shift + residual, u = conv(x, w):
- *   dz = g act'(z)   dresidual = dz   dshift = sum dz   dscale = sum dz u   du = dz scale, and on to x and w */
+ *   dz = g act'(z)   dresidual = dz   dshift = sum dz   dscale = sum dz u   du = dz scale, and on
+ * to x and w */
 static void fused_vjp(tlv_ctx *c, const tlvi_node *n, const tlv_tensor *g, tlv_tensor **d)
 {
     const fused_attr *a = n->attr;

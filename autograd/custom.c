@@ -15,8 +15,8 @@ static int count_ready(tlv_ctx *c, const tlv_custom_def *def, int n_in, const tl
     if (!def || !def->forward || !def->vjp || !def->name || n_in < 1 || n_in > MAX_CUSTOM_INPUTS
         || (def->attr_bytes && !attrs) || def->attr_bytes > 4096) {
         tlvi_fail(c, TLV_ERR_ARG, "fill name, forward and vjp; attrs take at most 4096 bytes",
-                  "custom: %s with %d inputs; 1 to %d are possible", def && def->name ? def->name : "unnamed",
-                  n_in, MAX_CUSTOM_INPUTS);
+                  "custom: %s with %d inputs; 1 to %d are possible",
+                  def && def->name ? def->name : "unnamed", n_in, MAX_CUSTOM_INPUTS);
         return 0;
     }
     return tlvi_ready_slow(c, def->name, n_in, in);
@@ -29,7 +29,7 @@ tlv_tensor *tlv_custom(tlv_ctx *c, const tlv_custom_def *def, int n_in, const tl
     tlv_custom_call call = { .n_in = n_in, .in = in, .attrs = attrs };
     tlv_scope s = tlv_scope_begin_with(c, TLV_NO_GRAD);
     tlv_tensor *y = def->forward(c, &call);
-    if (y && y->depth < c->depth) y = tlv_detach(c, y);         // an input handed back: its own header
+    if (y && y->depth < c->depth) y = tlv_detach(c, y); // an input handed back: its own header
     y = tlv_scope_end_keep(c, s, y);
     TLVI_REQUIRE(c, y || c->err, TLV_ERR_USER, "return a tensor or report with tlv_fail",
                  "%s: forward returned NULL without an error", def->name);
@@ -52,7 +52,8 @@ TLVI_EXEC(CUSTOM)
 {
     const tlv_tensor *in[MAX_CUSTOM_INPUTS];
     const custom_attr *a = n->attr;
-    return tlv_custom(c, a->def, n->n_in, gather_inputs(n, in), a->def->attr_bytes ? user_attrs(a) : NULL);
+    return tlv_custom(c, a->def, n->n_in, gather_inputs(n, in),
+                      a->def->attr_bytes ? user_attrs(a) : NULL);
 }
 
 TLVI_VJP(CUSTOM)
@@ -61,7 +62,11 @@ TLVI_VJP(CUSTOM)
     int want[MAX_CUSTOM_INPUTS];
     const custom_attr *a = n->attr;
     for (int i = 0; i < n->n_in; i++) want[i] = wants(n, i);
-    tlv_custom_call call = { .n_in = n->n_in, .in = gather_inputs(n, in), .y = tlvi_out(n, 0), .g = g,
-                             .wants = want, .attrs = a->def->attr_bytes ? user_attrs(a) : NULL };
+    tlv_custom_call call = { .n_in = n->n_in,
+                             .in = gather_inputs(n, in),
+                             .y = tlvi_out(n, 0),
+                             .g = g,
+                             .wants = want,
+                             .attrs = a->def->attr_bytes ? user_attrs(a) : NULL };
     a->def->vjp(c, &call, d);
 }

@@ -3,7 +3,8 @@
 
 tlv_tensor *tlv_exp(tlv_ctx *c, const tlv_tensor *x)
 {
-    return tlvi_record1(c, TLV_OP_EXP, tlvi_unary_apply(c, "exp", TLVI_UN_EXP, x, 0, 0), x, NULL, 0);
+    return tlvi_record1(c, TLV_OP_EXP, tlvi_unary_apply(c, "exp", TLVI_UN_EXP, x, 0, 0), x, NULL,
+                        0);
 }
 TLVI_EXEC(EXP) { return tlv_exp(c, tlvi_in(n, 0)); }
 /* y = exp x  =>  dx = g y */
@@ -11,7 +12,8 @@ TLVI_VJP(EXP) { d[0] = tlv_mul(c, g, tlvi_out(n, 0)); }
 
 tlv_tensor *tlv_log(tlv_ctx *c, const tlv_tensor *x)
 {
-    return tlvi_record1(c, TLV_OP_LOG, tlvi_unary_apply(c, "log", TLVI_UN_LOG, x, 0, 0), x, NULL, 0);
+    return tlvi_record1(c, TLV_OP_LOG, tlvi_unary_apply(c, "log", TLVI_UN_LOG, x, 0, 0), x, NULL,
+                        0);
 }
 TLVI_EXEC(LOG) { return tlv_log(c, tlvi_in(n, 0)); }
 /* y = log x  =>  dx = g / x */
@@ -19,7 +21,8 @@ TLVI_VJP(LOG) { d[0] = tlv_div(c, g, tlvi_in(n, 0)); }
 
 tlv_tensor *tlv_sqrt(tlv_ctx *c, const tlv_tensor *x)
 {
-    return tlvi_record1(c, TLV_OP_SQRT, tlvi_unary_apply(c, "sqrt", TLVI_UN_SQRT, x, 0, 0), x, NULL, 0);
+    return tlvi_record1(c, TLV_OP_SQRT, tlvi_unary_apply(c, "sqrt", TLVI_UN_SQRT, x, 0, 0), x, NULL,
+                        0);
 }
 TLVI_EXEC(SQRT) { return tlv_sqrt(c, tlvi_in(n, 0)); }
 /* dx = g / (2 y) */
@@ -27,7 +30,8 @@ TLVI_VJP(SQRT) { d[0] = tlv_affine(c, tlv_div(c, g, tlvi_out(n, 0)), 0.5, 0); }
 
 tlv_tensor *tlv_rsqrt(tlv_ctx *c, const tlv_tensor *x)
 {
-    return tlvi_record1(c, TLV_OP_RSQRT, tlvi_unary_apply(c, "rsqrt", TLVI_UN_RSQRT, x, 0, 0), x, NULL, 0);
+    return tlvi_record1(c, TLV_OP_RSQRT, tlvi_unary_apply(c, "rsqrt", TLVI_UN_RSQRT, x, 0, 0), x,
+                        NULL, 0);
 }
 TLVI_EXEC(RSQRT) { return tlv_rsqrt(c, tlvi_in(n, 0)); }
 /* dx = -g y^3 / 2 */
@@ -40,7 +44,8 @@ TLVI_VJP(RSQRT)
 
 tlv_tensor *tlv_square(tlv_ctx *c, const tlv_tensor *x)
 {
-    return tlvi_record1(c, TLV_OP_SQUARE, tlvi_unary_apply(c, "square", TLVI_UN_SQUARE, x, 0, 0), x, NULL, 0);
+    return tlvi_record1(c, TLV_OP_SQUARE, tlvi_unary_apply(c, "square", TLVI_UN_SQUARE, x, 0, 0), x,
+                        NULL, 0);
 }
 TLVI_EXEC(SQUARE) { return tlv_square(c, tlvi_in(n, 0)); }
 /* dx = 2 g x */
@@ -48,7 +53,8 @@ TLVI_VJP(SQUARE) { d[0] = tlv_affine(c, tlv_mul(c, g, tlvi_in(n, 0)), 2, 0); }
 
 tlv_tensor *tlv_recip(tlv_ctx *c, const tlv_tensor *x)
 {
-    return tlvi_record1(c, TLV_OP_RECIP, tlvi_unary_apply(c, "recip", TLVI_UN_RECIP, x, 0, 0), x, NULL, 0);
+    return tlvi_record1(c, TLV_OP_RECIP, tlvi_unary_apply(c, "recip", TLVI_UN_RECIP, x, 0, 0), x,
+                        NULL, 0);
 }
 TLVI_EXEC(RECIP) { return tlv_recip(c, tlvi_in(n, 0)); }
 /* dx = -g y^2 */
@@ -56,7 +62,8 @@ TLVI_VJP(RECIP) { d[0] = tlv_neg(c, tlv_mul(c, g, tlv_square(c, tlvi_out(n, 0)))
 
 tlv_tensor *tlv_abs(tlv_ctx *c, const tlv_tensor *x)
 {
-    return tlvi_record1(c, TLV_OP_ABS, tlvi_unary_apply(c, "abs", TLVI_UN_ABS, x, 0, 0), x, NULL, 0);
+    return tlvi_record1(c, TLV_OP_ABS, tlvi_unary_apply(c, "abs", TLVI_UN_ABS, x, 0, 0), x, NULL,
+                        0);
 }
 TLVI_EXEC(ABS) { return tlv_abs(c, tlvi_in(n, 0)); }
 /* dx = g sign(x) */
@@ -64,7 +71,8 @@ TLVI_VJP(ABS) { d[0] = tlvi_kinked_grad(c, "abs", TLVI_BIN_ABS_GRAD, g, tlvi_in(
 
 tlv_tensor *tlv_sin(tlv_ctx *c, const tlv_tensor *x)
 {
-    return tlvi_record1(c, TLV_OP_SIN, tlvi_unary_apply(c, "sin", TLVI_UN_SIN, x, 0, 0), x, NULL, 0);
+    return tlvi_record1(c, TLV_OP_SIN, tlvi_unary_apply(c, "sin", TLVI_UN_SIN, x, 0, 0), x, NULL,
+                        0);
 }
 TLVI_EXEC(SIN) { return tlv_sin(c, tlvi_in(n, 0)); }
 /* dx = g cos x */
@@ -72,7 +80,8 @@ TLVI_VJP(SIN) { d[0] = tlv_mul(c, g, tlv_cos(c, tlvi_in(n, 0))); }
 
 tlv_tensor *tlv_cos(tlv_ctx *c, const tlv_tensor *x)
 {
-    return tlvi_record1(c, TLV_OP_COS, tlvi_unary_apply(c, "cos", TLVI_UN_COS, x, 0, 0), x, NULL, 0);
+    return tlvi_record1(c, TLV_OP_COS, tlvi_unary_apply(c, "cos", TLVI_UN_COS, x, 0, 0), x, NULL,
+                        0);
 }
 TLVI_EXEC(COS) { return tlv_cos(c, tlvi_in(n, 0)); }
 /* dx = -g sin x */
@@ -80,7 +89,8 @@ TLVI_VJP(COS) { d[0] = tlv_neg(c, tlv_mul(c, g, tlv_sin(c, tlvi_in(n, 0)))); }
 
 tlv_tensor *tlv_erf(tlv_ctx *c, const tlv_tensor *x)
 {
-    return tlvi_record1(c, TLV_OP_ERF, tlvi_unary_apply(c, "erf", TLVI_UN_ERF, x, 0, 0), x, NULL, 0);
+    return tlvi_record1(c, TLV_OP_ERF, tlvi_unary_apply(c, "erf", TLVI_UN_ERF, x, 0, 0), x, NULL,
+                        0);
 }
 TLVI_EXEC(ERF) { return tlv_erf(c, tlvi_in(n, 0)); }
 /* dx = g 2/sqrt(pi) e^(-x^2) */
@@ -90,7 +100,7 @@ TLVI_VJP(ERF)
     d[0] = tlv_affine(c, tlv_mul(c, g, e), 1.12837916709551257390, 0);
 }
 
-/* ---- powers ------------------------------------------------------------------------------------------- */
+/* ---- powers ---------------------------------------------------------------------------------- */
 
 tlv_tensor *tlv_powf(tlv_ctx *c, const tlv_tensor *x, double p)
 {
@@ -120,7 +130,7 @@ TLVI_VJP(POW)
     const tlv_tensor *zero = tlv_scalar(c, t, 0), *one = tlv_scalar(c, t, 1);
     if (wants(n, 0)) {
         tlv_tensor *size = tlv_add(c, tlv_abs(c, tlv_detach(c, a)), tlv_abs(c, tlv_detach(c, b)));
-        tlv_tensor *base = tlv_where(c, tlv_eq(c, size, zero), one, a);     // 1^(b-1) b is 0 for b = 0
+        tlv_tensor *base = tlv_where(c, tlv_eq(c, size, zero), one, a); // 1^(b-1) b is 0 for b = 0
         tlv_tensor *p = tlv_mul(c, b, tlv_pow(c, base, tlv_affine(c, b, 1, -1)));
         d[0] = tlvi_sum_to_like(c, tlv_mul(c, g, p), a);
     }
@@ -132,13 +142,14 @@ TLVI_VJP(POW)
     }
 }
 
-/* ---- steps -------------------------------------------------------------------------------------------- */
+/* ---- steps ----------------------------------------------------------------------------------- */
 
 typedef struct clamp_attr { double lo, hi; } clamp_attr;
 
 tlv_tensor *tlv_clamp(tlv_ctx *c, const tlv_tensor *x, double lo, double hi)
 {
-    TLVI_REQUIRE(c, lo <= hi, TLV_ERR_ARG, "let lo be at most hi; -INFINITY and INFINITY leave a side open",
+    TLVI_REQUIRE(c, lo <= hi, TLV_ERR_ARG,
+                 "let lo be at most hi; -INFINITY and INFINITY leave a side open",
                  "clamp: lo is %g, hi is %g", lo, hi);
     clamp_attr at = { lo, hi };
     tlv_tensor *y = tlvi_unary_apply(c, "clamp", TLVI_UN_CLAMP, x, lo, hi);

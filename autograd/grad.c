@@ -1,7 +1,8 @@
 /* grad.c -- reverse-mode differentiation: mark what depends on the targets, then sweep back.
  *
- * Gradients are tensors that tlv_grad returns, never a field of a tensor.  Each vjp runs in a scope of
- * its own inside the sweep's scope; a gradient is released as soon as its node has been passed. */
+ * Gradients are tensors that tlv_grad returns, never a field of a tensor.  Each vjp runs in a scope
+ * of its own inside the sweep's scope; a gradient is released as soon as its node has been
+ * passed. */
 #include "autograd/sweep.h"
 
 typedef struct tlvi_sweep {
@@ -15,7 +16,7 @@ typedef struct tlvi_sweep {
     const tlv_tensor *const *wrt;
 } sweep;
 
-/* ---- marking forward -------------------------------------------------------------------------------- */
+/* ---- marking forward ------------------------------------------------------------------------- */
 
 static int leads(const sweep *s, const tlv_tensor *t)
 {
@@ -33,7 +34,7 @@ static void mark_live(tlv_ctx *c, sweep *s)
     }
 }
 
-/* ---- collecting gradients ---------------------------------------------------------------------------- */
+/* ---- collecting gradients -------------------------------------------------------------------- */
 
 static void let_go(tlv_ctx *c, const sweep *s, tlv_tensor *g)
 {
@@ -71,7 +72,8 @@ static void add_into(tlv_ctx *c, sweep *s, tlv_tensor **place, tlv_tensor *d)
     }
 }
 
-/* An image's gradient comes in that image's own memory order: the one place where it is converted. */
+/* An image's gradient comes in that image's own memory order: the one place where it is
+ * converted. */
 static tlv_tensor *in_order_of(tlv_ctx *c, tlv_tensor *d, const tlv_tensor *t)
 {
     if (t->ndim != 4 || d->ndim != 4) return d;
@@ -83,34 +85,37 @@ static tlv_tensor *in_order_of(tlv_ctx *c, tlv_tensor *d, const tlv_tensor *t)
 static void deliver(tlv_ctx *c, sweep *s, const tlv_tensor *t, tlv_tensor *d)
 {
     if (TLVI_UNLIKELY(!tlvi_same_shape(t, d) || t->dtype != d->dtype)) {
-        tlvi_fail(c, TLV_ERR_SHAPE, "mend the gradient of that op", "a gradient is %s%s but its tensor is %s%s",
-                  tlv_dtype_name((tlv_dtype)d->dtype), tlvi_shape_str(d).s,
-                  tlv_dtype_name((tlv_dtype)t->dtype), tlvi_shape_str(t).s);
+        tlvi_fail(c, TLV_ERR_SHAPE, "mend the gradient of that op",
+                  "a gradient is %s%s but its tensor is %s%s", tlv_dtype_name((tlv_dtype)d->dtype),
+                  tlvi_shape_str(d).s, tlv_dtype_name((tlv_dtype)t->dtype), tlvi_shape_str(t).s);
         return;
     }
     tlv_tensor *o = in_order_of(c, d, t);
     if (!o) return;
     o->grefs++;
-    if (t->node >= s->low && t->node <= s->top) add_into(c, s, &s->gout[2 * (t->node - s->low) + t->out], o);
+    if (t->node >= s->low && t->node <= s->top)
+        add_into(c, s, &s->gout[2 * (t->node - s->low) + t->out], o);
     else add_into(c, s, &s->target[t->mark - 1], o);
     let_go(c, s, o);
 }
 
-/* ---- one node ---------------------------------------------------------------------------------------- */
+/* ---- one node -------------------------------------------------------------------------------- */
 
 int tlvi_node_usable(tlv_ctx *c, const tlvi_node *n)
 {
     const char *op = tlvi_ops[n->op].name;
     if (n->flags & TLVI_NODE_CONSUMED) {
-        tlvi_fail(c, TLV_ERR_CONSUMED, NULL, "the graph through %s was consumed by an earlier tlv_grad", op);
+        tlvi_fail(c, TLV_ERR_CONSUMED, NULL,
+                  "the graph through %s was consumed by an earlier tlv_grad", op);
         return 0;
     }
     for (int i = 0; i < n->n_in + n->n_out + n->n_aux; i++) {
         const tlvi_slot *s = &n->slot[i];
         if (s->buf && s->reads && s->buf->version != s->version) {
             const tlv_tensor *t = s->t;
-            tlvi_fail(c, TLV_ERR_VERSION, NULL, "%s: %s%s%s, which its gradient reads, was changed after use",
-                      op, tlvi_shape_str(t).s, t->name ? " " : "", t->name ? t->name : "");
+            tlvi_fail(c, TLV_ERR_VERSION, NULL,
+                      "%s: %s%s%s, which its gradient reads, was changed after use", op,
+                      tlvi_shape_str(t).s, t->name ? " " : "", t->name ? t->name : "");
             return 0;
         }
     }
@@ -120,11 +125,12 @@ int tlvi_node_usable(tlv_ctx *c, const tlvi_node *n)
 #ifdef TLVI_MUTANTS
 static int mutates(const tlv_ctx *c, const tlvi_node *n, int kind)
 {
-    return c->mutant.kind == kind && c->mutant.op == n->op && c->mutant.recording == tlvi_recording(c);
+    return c->mutant.kind == kind && c->mutant.op == n->op
+           && c->mutant.recording == tlvi_recording(c);
 }
 
-/* Breaks one gradient of one op in one way: a test that does not notice is no test.  The dropped sum is
- * broken in tlvi_sum_to_like. */
+/* Breaks one gradient of one op in one way: a test that does not notice is no test.  The dropped
+ * sum is broken in tlvi_sum_to_like. */
 static void mutate(tlv_ctx *c, const tlvi_node *n, tlv_tensor **d)
 {
     int i = c->mutant.input;
@@ -143,8 +149,8 @@ static void mutate(tlv_ctx *c, const tlvi_node *n, tlv_tensor **d)
     c->mutant.fired = 1;
 }
 
-/* Slot `input` of the node, if a gradient is declared to read it, is full of NaN while the vjp runs: if
- * nobody minds, the node keeps it for nothing.  Returns what was there, for unspoil. */
+/* Slot `input` of the node, if a gradient is declared to read it, is full of NaN while the vjp
+ * runs: if nobody minds, the node keeps it for nothing.  Returns what was there, for unspoil. */
 static tlvi_buf *spoil(tlv_ctx *c, const tlvi_node *n)
 {
     int i = c->mutant.input;
@@ -172,7 +178,8 @@ static void unspoil(tlv_ctx *c, const tlvi_node *n, tlvi_buf *was)
 
 enum { FEW = 16 };
 
-static void run_vjp(tlv_ctx *c, sweep *s, int32_t k, tlv_tensor **d, uint8_t *lent, tlvi_buf **hidden)
+static void run_vjp(tlv_ctx *c, sweep *s, int32_t k, tlv_tensor **d, uint8_t *lent,
+                    tlvi_buf **hidden)
 {
     tlvi_node *real = tlvi_node_at(c, k);
     tlvi_node n = *real;
@@ -194,10 +201,11 @@ static void run_vjp(tlv_ctx *c, sweep *s, int32_t k, tlv_tensor **d, uint8_t *le
 #endif
     tlvi_lend_end(&n, lent, hidden);
     tlv_scope_end_keep_n(c, inner, n.n_in, d);
-    for (int i = 0; i < n.n_in; i++)                // hold all first: a vjp may return one tensor twice
+    for (int i = 0; i < n.n_in; i++) // hold all first: a vjp may return one tensor twice
         if (d[i]) d[i]->grefs++;
     for (int i = 0; i < n.n_in && !c->err; i++)
-        if (d[i] && n.slot[i].t && wants(&n, i) && leads(s, n.slot[i].t)) deliver(c, s, n.slot[i].t, d[i]);
+        if (d[i] && n.slot[i].t && wants(&n, i) && leads(s, n.slot[i].t))
+            deliver(c, s, n.slot[i].t, d[i]);
     for (int i = 0; i < n.n_in; i++)
         if (d[i]) let_go(c, s, d[i]);
     if (c->opts.recompute) tlvi_replay_cheap_drop(c, real);
@@ -227,7 +235,7 @@ static void pass_node(tlv_ctx *c, sweep *s, int32_t k)
     tlvi_free(c, p, bytes);
 }
 
-/* ---- the sweep ----------------------------------------------------------------------------------------- */
+/* ---- the sweep ------------------------------------------------------------------------------- */
 
 /* Replays the segment of node k when the sweep enters it; drops the one it has left. */
 static int enter_segment(tlv_ctx *c, sweep *s, int32_t k)
@@ -269,7 +277,8 @@ static void sweep_back(tlv_ctx *c, sweep *s)
                 g[i]->grefs++;
             }
         }
-        if (s->want[k - s->low] && tlvi_node_usable(c, n) && enter_segment(c, s, k)) pass_node(c, s, k);
+        if (s->want[k - s->low] && tlvi_node_usable(c, n) && enter_segment(c, s, k))
+            pass_node(c, s, k);
         leave_node(c, s, k);
     }
     if (s->replayed >= 0) {
@@ -278,7 +287,7 @@ static void sweep_back(tlv_ctx *c, sweep *s)
     }
 }
 
-/* ---- the front ------------------------------------------------------------------------------------------ */
+/* ---- the front ------------------------------------------------------------------------------- */
 
 static int inputs_ok(tlv_ctx *c, const tlv_tensor *y, const tlv_tensor *gy, int n,
                      const tlv_tensor *const *wrt)
@@ -287,15 +296,17 @@ static int inputs_ok(tlv_ctx *c, const tlv_tensor *y, const tlv_tensor *gy, int 
     for (int i = 0; i < n; i++) {
         if (!tlvi_ready_shape(c, "grad", wrt[i])) return 0;
         if (!tlv_wants_grad(wrt[i])) {
-            tlvi_fail(c, TLV_ERR_NOGRAD, NULL, "grad: target %d, %s, is neither a leaf that wants gradients nor "
-                      "computed from one", i, tlvi_shape_str(wrt[i]).s);
+            tlvi_fail(c, TLV_ERR_NOGRAD, NULL,
+                      "grad: target %d, %s, is neither a leaf that wants gradients nor "
+                      "computed from one",
+                      i, tlvi_shape_str(wrt[i]).s);
             return 0;
         }
     }
     if (gy ? !tlvi_same_shape(gy, y) || gy->dtype != y->dtype : tlvi_numel(y) != 1) {
         tlvi_fail(c, TLV_ERR_SHAPE, "reduce y to one number first, or pass gy of y's shape",
-                  gy ? "grad: y is %s but gy is %s" : "grad: y is %s and gy is NULL%s", tlvi_shape_str(y).s,
-                  gy ? tlvi_shape_str(gy).s : "");
+                  gy ? "grad: y is %s but gy is %s" : "grad: y is %s and gy is NULL%s",
+                  tlvi_shape_str(y).s, gy ? tlvi_shape_str(gy).s : "");
         return 0;
     }
     return 1;
@@ -332,10 +343,13 @@ static void seed(tlv_ctx *c, sweep *s, const tlv_tensor *y, const tlv_tensor *gy
 static void collect(tlv_ctx *c, sweep *s, tlv_tensor **out)
 {
     for (int i = 0; i < s->n && !c->err; i++) {
-        out[i] = s->target[s->wrt[i]->mark - 1];    // a target listed twice has the later one's mark
+        out[i] = s->target[s->wrt[i]->mark - 1]; // a target listed twice has the later one's mark
         if (!out[i] && (s->flags & TLV_ZEROS)) {
-            out[i] = tlvi_new_ordered(c, (tlv_dtype)s->wrt[i]->dtype, tlv_shape_of(s->wrt[i]), s->wrt[i]);
-            if (out[i]) memset(tlvi_ptr(out[i]), 0, (size_t)tlvi_numel(out[i]) * tlv_dtype_size((tlv_dtype)out[i]->dtype));
+            out[i] = tlvi_new_ordered(c, (tlv_dtype)s->wrt[i]->dtype, tlv_shape_of(s->wrt[i]),
+                                      s->wrt[i]);
+            if (out[i])
+                memset(tlvi_ptr(out[i]), 0,
+                       (size_t)tlvi_numel(out[i]) * tlv_dtype_size((tlv_dtype)out[i]->dtype));
         }
     }
     for (int i = 0; i < s->n; i++) {
@@ -366,10 +380,12 @@ static void restore_marks(const sweep *s, const int32_t *saved)
     for (int i = 0; o && i < o->n; i++) ((tlv_tensor *)o->wrt[i])->mark = saved[s->n + i];
 }
 
-static tlv_status run(tlv_ctx *c, sweep *s, const tlv_tensor *y, const tlv_tensor *gy, tlv_tensor **out)
+static tlv_status run(tlv_ctx *c, sweep *s, const tlv_tensor *y, const tlv_tensor *gy,
+                      tlv_tensor **out)
 {
     size_t nodes = y->node < 0 ? 0 : (size_t)(s->top - s->low + 1), n = (size_t)s->n;
-    size_t bytes = nodes * (sizeof *s->want + 2 * sizeof *s->gout) + n * sizeof *s->target + marks_bytes(s);
+    size_t bytes = nodes * (sizeof *s->want + 2 * sizeof *s->gout) + n * sizeof *s->target
+                   + marks_bytes(s);
     char *p = tlvi_alloc(c, bytes);
     if (!p) return c->err;
     memset(p, 0, bytes);
@@ -396,7 +412,13 @@ tlv_status tlv_grad(tlv_ctx *c, const tlv_tensor *y, const tlv_tensor *gy, int n
 {
     for (int i = 0; i < n; i++) out[i] = NULL;
     if (c->err || !inputs_ok(c, y, gy, n, wrt)) return c->err;
-    sweep s = { .outer = c->sweep, .low = lowest(y, n, wrt), .top = y->node, .n = n, .wrt = wrt, .flags = flags, .replayed = -1 };
+    sweep s = { .outer = c->sweep,
+                .low = lowest(y, n, wrt),
+                .top = y->node,
+                .n = n,
+                .wrt = wrt,
+                .flags = flags,
+                .replayed = -1 };
     tlv_mem_phase before = tlvi_phase(c, TLV_PHASE_BACKWARD);
     tlv_status st = run(c, &s, y, gy, out);
     tlvi_phase(c, before);

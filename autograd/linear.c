@@ -5,17 +5,19 @@
 static int linear_fits(tlv_ctx *c, const tlv_tensor *x, const tlv_tensor *w, const tlv_tensor *bias)
 {
     const tlv_tensor *in[3] = { x, w, bias };
-    if (!tlvi_ready_slow(c, "linear", bias ? 3 : 2, in) || !tlvi_same_float(c, "linear", x, w)) return 0;
+    if (!tlvi_ready_slow(c, "linear", bias ? 3 : 2, in) || !tlvi_same_float(c, "linear", x, w))
+        return 0;
     if (bias && !tlvi_same_float(c, "linear", x, bias)) return 0;
     if (x->ndim >= 1 && w->ndim == 2 && w->shape[1] == x->shape[x->ndim - 1]
         && (!bias || (bias->ndim == 1 && bias->shape[0] == w->shape[0]))) return 1;
-    tlvi_fail(c, TLV_ERR_SHAPE, "x is [..,in], w [out,in], bias [out]", "linear: x is %s, w %s, bias %s",
-              tlvi_shape_str(x).s, tlvi_shape_str(w).s, bias ? tlvi_shape_str(bias).s : "NULL");
+    tlvi_fail(c, TLV_ERR_SHAPE, "x is [..,in], w [out,in], bias [out]",
+              "linear: x is %s, w %s, bias %s", tlvi_shape_str(x).s, tlvi_shape_str(w).s,
+              bias ? tlvi_shape_str(bias).s : "NULL");
     return 0;
 }
 
-static tlv_tensor *linear_apply(tlv_ctx *c, const tlv_tensor *x, const tlv_tensor *w, const tlv_tensor *bias,
-                                tlv_act act)
+static tlv_tensor *linear_apply(tlv_ctx *c, const tlv_tensor *x, const tlv_tensor *w,
+                                const tlv_tensor *bias, tlv_act act)
 {
     tlv_shape s = tlv_shape_of(x);
     s.dim[s.ndim - 1] = w->shape[0];
@@ -23,34 +25,50 @@ static tlv_tensor *linear_apply(tlv_ctx *c, const tlv_tensor *x, const tlv_tenso
     const tlv_tensor *rows = tlvi_row_major(c, x);
     if (bias) bias = tlvi_row_major(c, bias);
     if (!y || !rows || c->err) return NULL;
-    tlvi_gemm_job j = { .dtype = x->dtype, .m = tlvi_numel(y) / (s.dim[s.ndim - 1] ? s.dim[s.ndim - 1] : 1),
-                        .n = w->shape[0], .k = w->shape[1], .a = tlvi_ptr(rows), .rsa = w->shape[1], .csa = 1,
-                        .b = tlvi_ptr(w), .rsb = w->stride[1], .csb = w->stride[0], .c = tlvi_ptr(y),
-                        .ldc = w->shape[0], .bias = bias ? tlvi_ptr(bias) : NULL };
+    tlvi_gemm_job j = { .dtype = x->dtype,
+                        .m = tlvi_numel(y) / (s.dim[s.ndim - 1] ? s.dim[s.ndim - 1] : 1),
+                        .n = w->shape[0],
+                        .k = w->shape[1],
+                        .a = tlvi_ptr(rows),
+                        .rsa = w->shape[1],
+                        .csa = 1,
+                        .b = tlvi_ptr(w),
+                        .rsb = w->stride[1],
+                        .csb = w->stride[0],
+                        .c = tlvi_ptr(y),
+                        .ldc = w->shape[0],
+                        .bias = bias ? tlvi_ptr(bias) : NULL };
     j.act = tlvi_act_kernel(act, &j.act_a, &j.act_b);
     return tlvi_gemm(c, &j) == TLV_OK ? y : NULL;
 }
 
-/* Where a gradient is wanted the activation is an op of its own: it keeps y, and linear keeps no y. */
-tlv_tensor *tlv_linear(tlv_ctx *c, const tlv_tensor *x, const tlv_tensor *w, const tlv_tensor *bias, tlv_act act)
+/* Where a gradient is wanted the activation is an op of its own: it keeps y, and linear keeps no
+ * y. */
+tlv_tensor *tlv_linear(tlv_ctx *c, const tlv_tensor *x, const tlv_tensor *w, const tlv_tensor *bias,
+                       tlv_act act)
 {
     if (!linear_fits(c, x, w, bias) || !tlvi_act_ok(c, "linear", act)) return NULL;
     const tlv_tensor *in[3] = { x, w, bias };
-    int record = tlvi_recording(c) && (tlv_wants_grad(x) || tlv_wants_grad(w) || (bias && tlv_wants_grad(bias)));
+    int record = tlvi_recording(c)
+                 && (tlv_wants_grad(x) || tlv_wants_grad(w) || (bias && tlv_wants_grad(bias)));
     tlv_tensor *y = linear_apply(c, x, w, bias, record ? TLV_ACT_NONE : act);
     tlvi_record_args r = { .op = TLV_OP_LINEAR, .n_in = 3, .in = in, .out = { y } };
     y = tlvi_record(c, &r);
     return record ? tlv_activate(c, y, act) : y;
 }
 
-TLVI_EXEC(LINEAR) { return tlv_linear(c, tlvi_in(n, 0), tlvi_in(n, 1), tlvi_in(n, 2), TLV_ACT_NONE); }
+TLVI_EXEC(LINEAR)
+{
+    return tlv_linear(c, tlvi_in(n, 0), tlvi_in(n, 1), tlvi_in(n, 2), TLV_ACT_NONE);
+}
 
 /* y = x w^T + bias  =>  dx = g w,  dw = g^T x,  dbias = sum g */
 TLVI_VJP(LINEAR)
 {
     const tlv_tensor *x = tlvi_in(n, 0), *w = tlvi_in(n, 1);
     if (wants(n, 0)) {
-        tlv_tensor *g2 = g->ndim >= 2 ? tlvi_pass(g) : tlv_reshape(c, g, TLV_SHAPE(1, tlv_dim(g, -1)));
+        tlv_tensor *g2 = g->ndim >= 2 ? tlvi_pass(g)
+                                      : tlv_reshape(c, g, TLV_SHAPE(1, tlv_dim(g, -1)));
         d[0] = tlv_reshape(c, tlv_matmul(c, g2, w, (tlv_matmul_opts){ 0 }), tlv_shape_of(x));
     }
     if (wants(n, 1)) {

@@ -2,12 +2,13 @@
 #include "autograd/op.h"
 #include "tensor/gemm.h"
 
-/* ---- matmul ------------------------------------------------------------------------------------------- */
+/* ---- matmul ---------------------------------------------------------------------------------- */
 
 typedef struct product {
     int64_t m, n, k;
     tlv_shape lead;                         /* broadcast leading dims */
-    int64_t sa[TLV_MAX_DIMS], sb[TLV_MAX_DIMS];     /* strides of a and b along them, 0 where broadcast */
+    int64_t sa[TLV_MAX_DIMS],
+        sb[TLV_MAX_DIMS]; /* strides of a and b along them, 0 where broadcast */
 } product;
 
 static void lead_strides(const tlv_tensor *t, tlv_shape lead, int64_t *stride)
@@ -55,8 +56,8 @@ static void merge_rows(product *p, int64_t rsa)
     }
 }
 
-static tlv_status run_product(tlv_ctx *c, const tlv_tensor *a, const tlv_tensor *b, tlv_matmul_opts o,
-                              product p, tlv_tensor *y)
+static tlv_status run_product(tlv_ctx *c, const tlv_tensor *a, const tlv_tensor *b,
+                              tlv_matmul_opts o, product p, tlv_tensor *y)
 {
     int64_t ra = a->stride[a->ndim - 2], ca = a->stride[a->ndim - 1];
     int64_t rb = b->stride[b->ndim - 2], cb = b->stride[b->ndim - 1];
@@ -66,7 +67,8 @@ static tlv_status run_product(tlv_ctx *c, const tlv_tensor *a, const tlv_tensor 
     merge_leads(&p);
     merge_rows(&p, j.rsa);
     j.m = p.m;
-    int64_t outer = 1, batch = 1, last = p.lead.ndim - 1, size = (int64_t)tlv_dtype_size((tlv_dtype)a->dtype);
+    int64_t outer = 1, batch = 1, last = p.lead.ndim - 1,
+            size = (int64_t)tlv_dtype_size((tlv_dtype)a->dtype);
     for (int i = 0; i < last; i++) outer *= p.lead.dim[i];
     if (last >= 0) batch = p.lead.dim[last];
     for (int64_t i = 0; i < outer && !c->err; i++) {
@@ -89,19 +91,23 @@ static tlv_status run_product(tlv_ctx *c, const tlv_tensor *a, const tlv_tensor 
 tlv_tensor *tlv_matmul(tlv_ctx *c, const tlv_tensor *a, const tlv_tensor *b, tlv_matmul_opts o)
 {
     if (!tlvi_ready2(c, "matmul", a, b) || !tlvi_same_float(c, "matmul", a, b)) return NULL;
-    TLVI_REQUIRE(c, a->ndim >= 2 && b->ndim >= 2, TLV_ERR_SHAPE, "give a vector a dim of size 1 by tlv_reshape",
+    TLVI_REQUIRE(c, a->ndim >= 2 && b->ndim >= 2, TLV_ERR_SHAPE,
+                 "give a vector a dim of size 1 by tlv_reshape",
                  "matmul: a is %s and b is %s; both need two dims or more", tlvi_shape_str(a).s,
                  tlvi_shape_str(b).s);
     int64_t ka = tlv_dim(a, o.ta ? -2 : -1), kb = tlv_dim(b, o.tb ? -1 : -2);
     product p = { .m = tlv_dim(a, o.ta ? -1 : -2), .n = tlv_dim(b, o.tb ? -2 : -1), .k = ka,
                   .lead = lead_shape(a) };
     TLVI_REQUIRE(c, ka == kb, TLV_ERR_SHAPE, "transpose one of them by .ta or .tb",
-                 "matmul: a is %s%s and b is %s%s; their inner dims must be equal", tlvi_shape_str(a).s,
-                 o.ta ? " transposed" : "", tlvi_shape_str(b).s, o.tb ? " transposed" : "");
-    TLVI_REQUIRE(c, tlvi_broadcast(&p.lead, lead_shape(b)), TLV_ERR_SHAPE, "leading dims must be equal or 1",
+                 "matmul: a is %s%s and b is %s%s; their inner dims must be equal",
+                 tlvi_shape_str(a).s, o.ta ? " transposed" : "", tlvi_shape_str(b).s,
+                 o.tb ? " transposed" : "");
+    TLVI_REQUIRE(c, tlvi_broadcast(&p.lead, lead_shape(b)), TLV_ERR_SHAPE,
+                 "leading dims must be equal or 1",
                  "matmul: the leading dims of a %s and b %s do not broadcast", tlvi_shape_str(a).s,
                  tlvi_shape_str(b).s);
-    TLVI_REQUIRE(c, p.lead.ndim + 2 <= TLV_MAX_DIMS, TLV_ERR_LIMIT, NULL, "matmul: more than %d dims", TLV_MAX_DIMS);
+    TLVI_REQUIRE(c, p.lead.ndim + 2 <= TLV_MAX_DIMS, TLV_ERR_LIMIT, NULL,
+                 "matmul: more than %d dims", TLV_MAX_DIMS);
     tlv_shape s = p.lead;
     s.dim[s.ndim++] = p.m;
     s.dim[s.ndim++] = p.n;
@@ -113,14 +119,18 @@ tlv_tensor *tlv_matmul(tlv_ctx *c, const tlv_tensor *a, const tlv_tensor *b, tlv
     return tlvi_record2(c, TLV_OP_MATMUL, y, a, b, &o, sizeof o);
 }
 
-TLVI_EXEC(MATMUL) { return tlv_matmul(c, tlvi_in(n, 0), tlvi_in(n, 1), *(const tlv_matmul_opts *)n->attr); }
+TLVI_EXEC(MATMUL)
+{
+    return tlv_matmul(c, tlvi_in(n, 0), tlvi_in(n, 1), *(const tlv_matmul_opts *)n->attr);
+}
 
 /* One matrix b against a batch of a: its gradient is one tall product, not a sum of many. */
 static tlv_tensor *grad_of_shared_b(tlv_ctx *c, const tlv_tensor *a, const tlv_tensor *g, int tb)
 {
     a = tlv_reshape(c, a, TLV_SHAPE(-1, tlv_dim(a, -1)));
     g = tlv_reshape(c, g, TLV_SHAPE(-1, tlv_dim(g, -1)));
-    return tb ? tlv_matmul(c, g, a, (tlv_matmul_opts){ .ta = 1 }) : tlv_matmul(c, a, g, (tlv_matmul_opts){ .ta = 1 });
+    return tb ? tlv_matmul(c, g, a, (tlv_matmul_opts){ .ta = 1 })
+              : tlv_matmul(c, a, g, (tlv_matmul_opts){ .ta = 1 });
 }
 
 /* y = a b  =>  da = g b^T,  db = a^T g, each summed back over broadcast leading dims; with .ta the

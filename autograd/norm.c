@@ -4,15 +4,16 @@
 
 #include "autograd/norm.h"
 
-/* ---- what norms share ----------------------------------------------------------------------------------- */
+/* ---- what norms share ------------------------------------------------------------------------ */
 
 static int side_ok(tlv_ctx *c, const char *op, const tlv_tensor *x, const tlvi_norm_side *s)
 {
     if (!s->t) return 1;
     if (!tlvi_same_float(c, op, x, s->t)) return 0;
     if (s->t->ndim == 1 && s->t->shape[0] == x->shape[1]) return 1;
-    tlvi_fail(c, TLV_ERR_SHAPE, "one value a channel: axis 1 of x", "%s: x is %s but %s is %s; it must be [%lld]",
-              op, tlvi_shape_str(x).s, s->name, tlvi_shape_str(s->t).s, (long long)x->shape[1]);
+    tlvi_fail(c, TLV_ERR_SHAPE, "one value a channel: axis 1 of x",
+              "%s: x is %s but %s is %s; it must be [%lld]", op, tlvi_shape_str(x).s, s->name,
+              tlvi_shape_str(s->t).s, (long long)x->shape[1]);
     return 0;
 }
 
@@ -23,18 +24,19 @@ static int eps_ok(tlv_ctx *c, const char *op, double eps)
     return 0;
 }
 
-int tlvi_norm_ready(tlv_ctx *c, const char *op, const tlv_tensor *x, int n, const tlvi_norm_side *side,
-                    const tlv_tensor *like, double eps)
+int tlvi_norm_ready(tlv_ctx *c, const char *op, const tlv_tensor *x, int n,
+                    const tlvi_norm_side *side, const tlv_tensor *like, double eps)
 {
     const tlv_tensor *in[6] = { x };
     int count = 1;
     for (int i = 0; i < n; i++)
         if (side[i].t) in[count++] = side[i].t;
     if (like) in[count++] = like;
-    if (!tlvi_ready_slow(c, op, count, in) || !tlvi_is_float(c, op, x) || !eps_ok(c, op, eps)) return 0;
+    if (!tlvi_ready_slow(c, op, count, in) || !tlvi_is_float(c, op, x) || !eps_ok(c, op, eps))
+        return 0;
     if (x->ndim < 2) {
-        tlvi_fail(c, TLV_ERR_SHAPE, "x is [B,C] or [B,C,..]", "%s: x is %s; it needs two dims or more", op,
-                  tlvi_shape_str(x).s);
+        tlvi_fail(c, TLV_ERR_SHAPE, "x is [B,C] or [B,C,..]",
+                  "%s: x is %s; it needs two dims or more", op, tlvi_shape_str(x).s);
         return 0;
     }
     for (int i = 0; i < n; i++)
@@ -76,7 +78,7 @@ tlv_tensor *tlvi_norm_vector(tlv_ctx *c, int dtype, int64_t n, const double *v)
     return t;
 }
 
-/* ---- layer norm -------------------------------------------------------------------------------------------- */
+/* ---- layer norm ------------------------------------------------------------------------------ */
 
 typedef struct ln_attr { int n_dims; double eps; } ln_attr;
 
@@ -100,7 +102,9 @@ static void ln_cut(ln_job *j, int64_t per)
 
 static ln_job ln_begin(tlv_ctx *c, const tlv_tensor *x, int n_dims)
 {
-    ln_job j = { .k = tlvi_ks(c, x->dtype), .size = tlv_dtype_size((tlv_dtype)x->dtype), .rows = 1, .n = 1 };
+    ln_job j = {
+        .k = tlvi_ks(c, x->dtype), .size = tlv_dtype_size((tlv_dtype)x->dtype), .rows = 1, .n = 1
+    };
     for (int i = 0; i < x->ndim; i++) *(i < x->ndim - n_dims ? &j.rows : &j.n) *= x->shape[i];
     ln_cut(&j, j.n > LN_VALUES ? 1 : LN_VALUES / (j.n ? j.n : 1));
     return j;
@@ -126,7 +130,8 @@ static tlv_shape first_dims(const tlv_tensor *x, int n_dims)
     return s;
 }
 
-static int ln_side_ok(tlv_ctx *c, const char *name, const tlv_tensor *x, int n_dims, const tlv_tensor *t)
+static int ln_side_ok(tlv_ctx *c, const char *name, const tlv_tensor *x, int n_dims,
+                      const tlv_tensor *t)
 {
     if (!t) return 1;
     if (!tlvi_same_float(c, "layer_norm", x, t)) return 0;
@@ -150,8 +155,8 @@ static int ln_ready(tlv_ctx *c, const tlv_tensor *x, int n_dims, const tlv_tenso
         || !eps_ok(c, "layer_norm", eps))
         return 0;
     if (n_dims < 1 || n_dims > x->ndim) {
-        tlvi_fail(c, TLV_ERR_ARG, "1 normalises the last dim", "layer_norm: the last %d dims of x %s", n_dims,
-                  tlvi_shape_str(x).s);
+        tlvi_fail(c, TLV_ERR_ARG, "1 normalises the last dim",
+                  "layer_norm: the last %d dims of x %s", n_dims, tlvi_shape_str(x).s);
         return 0;
     }
     return ln_side_ok(c, "gamma", x, n_dims, gamma) && ln_side_ok(c, "beta", x, n_dims, beta);
@@ -177,9 +182,11 @@ tlv_tensor *tlv_layer_norm(tlv_ctx *c, const tlv_tensor *x, int n_dims, const tl
 {
     if (!ln_ready(c, x, n_dims, gamma, beta, eps)) return NULL;
     tlv_dtype t = (tlv_dtype)x->dtype;
-    const tlv_tensor *rx = tlvi_row_major(c, x), *rg = tlvi_row_major(c, gamma), *rb = tlvi_row_major(c, beta);
+    const tlv_tensor *rx = tlvi_row_major(c, x), *rg = tlvi_row_major(c, gamma),
+                     *rb = tlvi_row_major(c, beta);
     tlv_tensor *y = tlvi_new(c, t, tlv_shape_of(x));
-    tlv_tensor *mean = tlvi_new(c, t, first_dims(x, n_dims)), *rstd = tlvi_new(c, t, first_dims(x, n_dims));
+    tlv_tensor *mean = tlvi_new(c, t, first_dims(x, n_dims)),
+               *rstd = tlvi_new(c, t, first_dims(x, n_dims));
     if (c->err) return NULL;
     ln_job j = ln_begin(c, x, n_dims);
     j.eps = eps;
@@ -208,8 +215,8 @@ static void ln_dx_chunk(void *arg, int64_t b, int worker)
     const ln_job *j = arg;
     int64_t row = b * j->per;
     size_t at = (size_t)row * j->size;
-    j->k->norm_rows_dx(ln_rows(j, b), (size_t)j->n, at_row(j, j->g, row), at_row(j, j->x, row), j->gamma,
-                       j->mean + at, j->rstd + at, (char *)at_row(j, j->y, row));
+    j->k->norm_rows_dx(ln_rows(j, b), (size_t)j->n, at_row(j, j->g, row), at_row(j, j->x, row),
+                       j->gamma, j->mean + at, j->rstd + at, (char *)at_row(j, j->y, row));
 }
 
 static void ln_sums_chunk(void *arg, int64_t b, int worker)
@@ -219,8 +226,8 @@ static void ln_sums_chunk(void *arg, int64_t b, int worker)
     int64_t row = b * j->per;
     size_t at = (size_t)row * j->size, to = (size_t)(b * j->n) * j->size;
     const char *mean = j->x ? j->mean + at : NULL, *rstd = j->x ? j->rstd + at : NULL;
-    j->k->norm_rows_sums(ln_rows(j, b), (size_t)j->n, at_row(j, j->g, row), at_row(j, j->x, row), mean, rstd,
-                         j->part0 + to, j->part1 + to);
+    j->k->norm_rows_sums(ln_rows(j, b), (size_t)j->n, at_row(j, j->g, row), at_row(j, j->x, row),
+                         mean, rstd, j->part0 + to, j->part1 + to);
 }
 
 /* dgamma = sum g h, dbeta = sum g over the rows: blocks, then their sums in index order. */
@@ -271,8 +278,10 @@ static void ln_fused(tlv_ctx *c, const tlvi_node *n, const tlv_tensor *g, tlv_te
     if (wants(n, 1) || wants(n, 2)) ln_side_grads(c, n, &j, d);
 }
 
-/* Over `axes`, h = (x - mean) rstd;  dx = rstd (t - mean of t - h (mean of t h)) for a gradient t of h. */
-static tlv_tensor *standardise(tlv_ctx *c, const tlv_tensor *x, tlv_axes axes, double eps, tlv_tensor **rstd)
+/* Over `axes`, h = (x - mean) rstd;  dx = rstd (t - mean of t - h (mean of t h)) for a gradient t
+ * of h. */
+static tlv_tensor *standardise(tlv_ctx *c, const tlv_tensor *x, tlv_axes axes, double eps,
+                               tlv_tensor **rstd)
 {
     tlv_tensor *h = tlv_sub(c, x, tlv_mean(c, x, axes, TLV_KEEPDIM));
     tlv_tensor *var = tlv_mean(c, tlv_mul(c, h, h), axes, TLV_KEEPDIM);
@@ -309,7 +318,7 @@ TLVI_VJP(LAYER_NORM)
     d[0] = standardise_grad(c, t, h, rstd, axes);
 }
 
-/* ---- group norm -------------------------------------------------------------------------------------------- */
+/* ---- group norm ------------------------------------------------------------------------------ */
 
 typedef struct gn_attr { int groups; double eps; } gn_attr;
 
@@ -326,7 +335,8 @@ static int gn_room_begin(tlv_ctx *c, const tlvi_cols *s, int doubles, int values
     return r->d != NULL;
 }
 
-static const void *gn_value(tlv_ctx *c, const tlvi_cols *s, const gn_room *r, int i, const double *from)
+static const void *gn_value(tlv_ctx *c, const tlvi_cols *s, const gn_room *r, int i,
+                            const double *from)
 {
     void *to = r->v + r->step * (size_t)i;
     tlvi_ks(c, s->dtype)->from_f64((size_t)(s->outer * s->n), from, to);
@@ -338,7 +348,8 @@ static void join_group(int64_t channels, double *mean, double *var)
 {
     double m = 0, v = 0;
     for (int64_t j = 0; j < channels; j++) m += mean[j] / (double)channels;
-    for (int64_t j = 0; j < channels; j++) v += (var[j] + (mean[j] - m) * (mean[j] - m)) / (double)channels;
+    for (int64_t j = 0; j < channels; j++)
+        v += (var[j] + (mean[j] - m) * (mean[j] - m)) / (double)channels;
     for (int64_t j = 0; j < channels; j++) {
         mean[j] = m;
         var[j] = v;
@@ -352,7 +363,8 @@ static void repeat(int64_t b, int64_t n, double *v)
 }
 
 /* mean and rstd [B,groups], for the fused gradient. */
-static tlv_tensor *gn_saved(tlv_ctx *c, const tlvi_cols *s, int groups, const double *wide, double *narrow)
+static tlv_tensor *gn_saved(tlv_ctx *c, const tlvi_cols *s, int groups, const double *wide,
+                            double *narrow)
 {
     int64_t per = groups ? s->n / groups : 0;
     for (int64_t i = 0; i < s->outer * groups; i++) narrow[i] = per ? wide[i * per] : 0;
@@ -375,7 +387,8 @@ tlv_tensor *tlv_group_norm(tlv_ctx *c, const tlv_tensor *x, int groups, const tl
     tlv_tensor *y = tlvi_cols_new(c, (tlv_dtype)x->dtype, tlv_shape_of(x));
     if (c->err || !gn_room_begin(c, &s, 5, 3, &r)) return NULL;
     int64_t all = s.outer * s.n, per = s.n / groups;
-    double *mean = r.d, *rstd = mean + all, *scale = rstd + all, *shift = scale + all, *tmp = shift + all;
+    double *mean = r.d, *rstd = mean + all, *scale = rstd + all, *shift = scale + all,
+           *tmp = shift + all;
     tlvi_cols_stats(c, &s, rows, mean, rstd);
     for (int64_t i = 0; i < all && per > 0; i += per) join_group(per, mean + i, rstd + i);
     if (s.outer > 0) {
@@ -449,8 +462,8 @@ static tlv_tensor *gn_side_grad(tlv_ctx *c, const tlvi_cols *s, const double *v,
     return tlvi_norm_vector(c, s->dtype, s->n, tmp);
 }
 
-static void gn_run(tlv_ctx *c, const tlvi_node *n, const tlvi_cols *s, const gn_room *r, tlvi_cols_grad *ga,
-                   tlv_tensor **d)
+static void gn_run(tlv_ctx *c, const tlvi_node *n, const tlvi_cols *s, const gn_room *r,
+                   tlvi_cols_grad *ga, tlv_tensor **d)
 {
     const gn_attr *at = n->attr;
     int64_t all = s->outer * s->n;

@@ -8,12 +8,13 @@
 /* Optional inputs of a normalisation: each NULL or [size of x's axis 1]. */
 typedef struct tlvi_norm_side { const char *name; const tlv_tensor *t; } tlvi_norm_side;
 
-/* x is float with two dims or more, eps is not negative, all that is there is ready, of x's dtype and one
- * value a channel; like (NULL or the residual) has x's shape. */
-int tlvi_norm_ready(tlv_ctx *c, const char *op, const tlv_tensor *x, int n, const tlvi_norm_side *side,
-                    const tlv_tensor *like, double eps);
+/* x is float with two dims or more, eps is not negative, all that is there is ready, of x's dtype
+ * and one value a channel; like (NULL or the residual) has x's shape. */
+int tlvi_norm_ready(tlv_ctx *c, const char *op, const tlv_tensor *x, int n,
+                    const tlvi_norm_side *side, const tlv_tensor *like, double eps);
 
-/* Every axis but 1; [C,1,..], which broadcasts to x; rows in a channel as a divisor (at least 1). */
+/* Every axis but 1; [C,1,..], which broadcasts to x; rows in a channel as a divisor (at least
+ * 1). */
 tlv_axes tlvi_norm_axes(const tlv_tensor *x);
 tlv_shape tlvi_norm_wide(const tlv_tensor *x);
 

@@ -1,16 +1,19 @@
-/* pool2d.c -- maximum and average over windows of an image; fixed, adaptive and global windows are one
- * op each, told apart by how an axis finds its windows. */
+/* pool2d.c -- maximum and average over windows of an image; fixed, adaptive and global windows are
+ * one op each, told apart by how an axis finds its windows. */
 #include <math.h>
 
 #include "autograd/pool2d.h"
 
-/* ---- windows ------------------------------------------------------------------------------------------ */
+/* ---- windows --------------------------------------------------------------------------------- */
 
 /* One axis: n input and `out` output places.  k = 0: adaptive. */
 typedef struct axis { int64_t n, out, k, stride, before, after, dil; } axis;
 typedef struct pool_attr { axis h, w; int exclude; } pool_attr;
 
-typedef struct window { int64_t lo, count; double share; } window; // places lo, lo + dil, ..; 1 / divisor
+typedef struct window {
+    int64_t lo, count;
+    double share;
+} window; // places lo, lo + dil, ..; 1 / divisor
 
 static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
 static int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
@@ -47,8 +50,8 @@ static int64_t pooled_size(const axis *a, int ceil_mode)
 static int is_image(tlv_ctx *c, const char *op, const char *what, const tlv_tensor *x)
 {
     if (x->ndim == 4) return 1;
-    tlvi_fail(c, TLV_ERR_SHAPE, "images are [B,C,H,W]", "%s: %s is %s; it must have 4 dims", op, what,
-              tlvi_shape_str(x).s);
+    tlvi_fail(c, TLV_ERR_SHAPE, "images are [B,C,H,W]", "%s: %s is %s; it must have 4 dims", op,
+              what, tlvi_shape_str(x).s);
     return 0;
 }
 
@@ -60,42 +63,51 @@ static int options_ok(tlv_ctx *c, const char *op, const tlv_pool2d_opts *o, int 
     int64_t eh = dil * (o->k - 1) + 1, ew = dil * (kw - 1) + 1;
     for (int i = 0; i < 4; i++) bad |= o->pad[i] < 0 || o->pad[i] >= (i < 2 ? eh : ew);
     if (!bad) return 1;
-    tlvi_fail(c, TLV_ERR_ARG, max ? "k >= 1, padding smaller than the window"
-              : "k >= 1, padding smaller than the window, no dilation",
-              "%s: k %d,%d stride %d,%d pad %d,%d,%d,%d dilation %d", op, o->k, o->k_w, o->stride, o->stride_w,
-              o->pad[0], o->pad[1], o->pad[2], o->pad[3], o->dilation);
+    tlvi_fail(c, TLV_ERR_ARG,
+              max ? "k >= 1, padding smaller than the window"
+                  : "k >= 1, padding smaller than the window, no dilation",
+              "%s: k %d,%d stride %d,%d pad %d,%d,%d,%d dilation %d", op, o->k, o->k_w, o->stride,
+              o->stride_w, o->pad[0], o->pad[1], o->pad[2], o->pad[3], o->dilation);
     return 0;
 }
 
 /* The windows of o on an image h x w; 0 with the error if none is left. */
-static int fixed_windows(tlv_ctx *c, const char *op, int64_t h, int64_t w, const tlv_pool2d_opts *o, int max,
-                         pool_attr *p)
+static int fixed_windows(tlv_ctx *c, const char *op, int64_t h, int64_t w, const tlv_pool2d_opts *o,
+                         int max, pool_attr *p)
 {
     memset(p, 0, sizeof *p);
     if (!options_ok(c, op, o, max)) return 0;
     int64_t dil = o->dilation ? o->dilation : 1, kw = o->k_w ? o->k_w : o->k;
-    int64_t sh = o->stride ? o->stride : o->k, sw = o->stride_w ? o->stride_w : o->stride ? o->stride : kw;
-    p->h = (axis){ .n = h, .k = o->k, .stride = sh, .before = o->pad[0], .after = o->pad[1], .dil = dil };
-    p->w = (axis){ .n = w, .k = kw, .stride = sw, .before = o->pad[2], .after = o->pad[3], .dil = dil };
+    int64_t sh = o->stride ? o->stride : o->k, sw = o->stride_w ? o->stride_w
+                                                    : o->stride ? o->stride
+                                                                : kw;
+    p->h = (axis){
+        .n = h, .k = o->k, .stride = sh, .before = o->pad[0], .after = o->pad[1], .dil = dil
+    };
+    p->w = (axis){
+        .n = w, .k = kw, .stride = sw, .before = o->pad[2], .after = o->pad[3], .dil = dil
+    };
     p->exclude = o->exclude_pad != 0;
     p->h.out = pooled_size(&p->h, o->ceil_mode);
     p->w.out = pooled_size(&p->w, o->ceil_mode);
     if (p->h.out >= 1 && p->w.out >= 1) return 1;
     tlvi_fail(c, TLV_ERR_SHAPE, "add padding or take a smaller window",
-              "%s: no window of %d x %lld fits an image of %lld x %lld", op, o->k, (long long)kw, (long long)h,
-              (long long)w);
+              "%s: no window of %d x %lld fits an image of %lld x %lld", op, o->k, (long long)kw,
+              (long long)h, (long long)w);
     return 0;
 }
 
-static int adaptive_windows(tlv_ctx *c, const char *op, int64_t h, int64_t w, int64_t oh, int64_t ow,
-                            pool_attr *p)
+static int adaptive_windows(tlv_ctx *c, const char *op, int64_t h, int64_t w, int64_t oh,
+                            int64_t ow, pool_attr *p)
 {
     memset(p, 0, sizeof *p);
     p->h = (axis){ .n = h, .out = oh, .dil = 1 };
     p->w = (axis){ .n = w, .out = ow, .dil = 1 };
-    if (oh >= 1 && ow >= 1 && h <= INT32_MAX && w <= INT32_MAX && oh <= INT32_MAX && ow <= INT32_MAX) return 1;
-    tlvi_fail(c, TLV_ERR_ARG, "ask for at least one pixel", "%s: an output of %lld x %lld", op, (long long)oh,
-              (long long)ow);
+    if (oh >= 1 && ow >= 1 && h <= INT32_MAX && w <= INT32_MAX && oh <= INT32_MAX
+        && ow <= INT32_MAX)
+        return 1;
+    tlvi_fail(c, TLV_ERR_ARG, "ask for at least one pixel", "%s: an output of %lld x %lld", op,
+              (long long)oh, (long long)ow);
     return 0;
 }
 
@@ -104,7 +116,7 @@ static const tlv_tensor *image(tlv_ctx *c, const tlv_tensor *t)
     return t->shape[1] == 1 || t->stride[1] == 1 ? t : tlvi_channels_last(c, t);
 }
 
-/* ---- maximum ------------------------------------------------------------------------------------------ */
+/* ---- maximum --------------------------------------------------------------------------------- */
 
 typedef struct pool_job {
     const tlvi_kset *k;
@@ -119,10 +131,18 @@ typedef struct pool_job {
 
 static pool_job job_of(tlv_ctx *c, const tlv_tensor *x, const tlv_tensor *y, const pool_attr *p)
 {
-    return (pool_job){ .k = tlvi_ks(c, x->dtype), .es = x->dtype == TLV_F64 ? 8 : 4, .c = x->shape[1],
-                       .xb = x->stride[0], .xh = x->stride[2], .xw = x->stride[3],
-                       .yb = y->stride[0], .yh = y->stride[2], .yw = y->stride[3],
-                       .x = tlvi_ptr(x), .y = tlvi_ptr(y), .p = p };
+    return (pool_job){ .k = tlvi_ks(c, x->dtype),
+                       .es = x->dtype == TLV_F64 ? 8 : 4,
+                       .c = x->shape[1],
+                       .xb = x->stride[0],
+                       .xh = x->stride[2],
+                       .xw = x->stride[3],
+                       .yb = y->stride[0],
+                       .yh = y->stride[2],
+                       .yw = y->stride[3],
+                       .x = tlvi_ptr(x),
+                       .y = tlvi_ptr(y),
+                       .p = p };
 }
 
 /* One row of output pixels. */
@@ -144,13 +164,15 @@ static void max_chunk(void *arg, int64_t at, int worker)
         }
         int64_t pos[3] = { h.lo * aw->n + w.lo, ah->dil * aw->n, aw->dil };
         const char *x = j->x + (b * j->xb + h.lo * j->xh + w.lo * j->xw) * j->es;
-        j->k->pool_max((size_t)j->c, h.count, w.count, ah->dil * j->xh, aw->dil * j->xw, x, pos, y, index);
+        j->k->pool_max((size_t)j->c, h.count, w.count, ah->dil * j->xh, aw->dil * j->xw, x, pos, y,
+                       index);
     }
 }
 
 static int64_t window_cost(const pool_attr *p, int64_t c)
 {
-    int64_t k = (p->h.k ? p->h.k : p->h.n / p->h.out + 1) * (p->w.k ? p->w.k : p->w.n / p->w.out + 1);
+    int64_t k = (p->h.k ? p->h.k : p->h.n / p->h.out + 1)
+                * (p->w.k ? p->w.k : p->w.n / p->w.out + 1);
     return p->w.out * (20 + k * c / 4);
 }
 
@@ -160,14 +182,21 @@ static tlv_tensor *max_pool(tlv_ctx *c, const char *op, const tlv_tensor *x, con
                  "%s: x is %s; an image has at most 2^31 - 1 pixels", op, tlvi_shape_str(x).s);
     tlv_shape s = tlv_shape4(x->shape[0], x->shape[1], p->h.out, p->w.out);
     tlv_tensor *y = tlvi_new_image(c, (tlv_dtype)x->dtype, s), *index = NULL;
-    if (c->replay || (tlvi_recording(c) && tlv_wants_grad(x))) index = tlvi_new_image(c, TLV_I32, s);
+    if (c->replay || (tlvi_recording(c) && tlv_wants_grad(x)))
+        index = tlvi_new_image(c, TLV_I32, s);
     const tlv_tensor *xi = image(c, x);
     if (c->err) return NULL;
     pool_job j = job_of(c, xi, y, p);
     j.index = index ? tlvi_i32(index) : NULL;
-    if (tlvi_numel(y)) tlvi_parallel_for(c, s.dim[0] * s.dim[2], window_cost(p, s.dim[1]), max_chunk, &j);
-    tlvi_record_args r = { .op = TLV_OP_MAX_POOL2D, .n_in = 1, .in = &x, .out = { y }, .aux = { index },
-                           .attr = p, .attr_bytes = sizeof *p };
+    if (tlvi_numel(y))
+        tlvi_parallel_for(c, s.dim[0] * s.dim[2], window_cost(p, s.dim[1]), max_chunk, &j);
+    tlvi_record_args r = { .op = TLV_OP_MAX_POOL2D,
+                           .n_in = 1,
+                           .in = &x,
+                           .out = { y },
+                           .aux = { index },
+                           .attr = p,
+                           .attr_bytes = sizeof *p };
     return tlvi_record(c, &r);
 }
 
@@ -198,7 +227,7 @@ TLVI_VJP(MAX_POOL2D)
     d[0] = tlvi_window_put(c, g, tlvi_aux(n, 0), p->h.n, p->w.n);
 }
 
-/* ---- put and take by index ---------------------------------------------------------------------------- */
+/* ---- put and take by index ------------------------------------------------------------------- */
 
 typedef struct index_job {
     const tlvi_kset *k;
@@ -231,12 +260,13 @@ static void take_chunk(void *arg, int64_t at, int worker)
     int64_t b = at / j->blocks, c0 = at % j->blocks * CHANNELS, n = min64(CHANNELS, j->c - c0);
     for (int64_t i = 0; i < j->n; i++) {
         int64_t place = (b * j->n + i) * j->c + c0;
-        j->k->pool_take((size_t)n, j->index + place, j->from + (b * j->size * j->c + c0) * j->es, j->c,
-                        j->to + place * j->es);
+        j->k->pool_take((size_t)n, j->index + place, j->from + (b * j->size * j->c + c0) * j->es,
+                        j->c, j->to + place * j->es);
     }
 }
 
-static index_job index_job_of(tlv_ctx *c, const tlv_tensor *small, const tlv_tensor *index, int64_t size)
+static index_job index_job_of(tlv_ctx *c, const tlv_tensor *small, const tlv_tensor *index,
+                              int64_t size)
 {
     return (index_job){ .k = tlvi_ks(c, small->dtype), .es = small->dtype == TLV_F64 ? 8 : 4,
                         .c = small->shape[1], .n = small->shape[2] * small->shape[3],
@@ -251,12 +281,14 @@ static int index_ready(tlv_ctx *c, const char *op, const tlv_tensor *t, const tl
            && is_image(c, op, "index", index);
 }
 
-tlv_tensor *tlvi_window_put(tlv_ctx *c, const tlv_tensor *g, const tlv_tensor *index, int64_t h, int64_t w)
+tlv_tensor *tlvi_window_put(tlv_ctx *c, const tlv_tensor *g, const tlv_tensor *index, int64_t h,
+                            int64_t w)
 {
     if (!index_ready(c, "pool_put", g, index)) return NULL;
     TLVI_REQUIRE(c, tlvi_same_shape(g, index), TLV_ERR_SHAPE, "one index for each value",
                  "pool_put: g is %s but index is %s", tlvi_shape_str(g).s, tlvi_shape_str(index).s);
-    tlv_tensor *dx = tlvi_new_image(c, (tlv_dtype)g->dtype, tlv_shape4(g->shape[0], g->shape[1], h, w));
+    tlv_tensor *dx = tlvi_new_image(c, (tlv_dtype)g->dtype,
+                                    tlv_shape4(g->shape[0], g->shape[1], h, w));
     const tlv_tensor *gi = tlvi_channels_last(c, g), *at = tlvi_channels_last(c, index);
     if (c->err) return NULL;
     index_job j = index_job_of(c, g, at, h * w);
@@ -279,8 +311,8 @@ tlv_tensor *tlvi_window_take(tlv_ctx *c, const tlv_tensor *x, const tlv_tensor *
 {
     if (!index_ready(c, "pool_take", x, index)) return NULL;
     TLVI_REQUIRE(c, x->shape[0] == index->shape[0] && x->shape[1] == index->shape[1], TLV_ERR_SHAPE,
-                 "batch and channels must be equal", "pool_take: x is %s but index is %s", tlvi_shape_str(x).s,
-                 tlvi_shape_str(index).s);
+                 "batch and channels must be equal", "pool_take: x is %s but index is %s",
+                 tlvi_shape_str(x).s, tlvi_shape_str(index).s);
     tlv_tensor *y = tlvi_new_image(c, (tlv_dtype)x->dtype, tlv_shape_of(index));
     const tlv_tensor *xi = tlvi_channels_last(c, x), *at = tlvi_channels_last(c, index);
     if (c->err) return NULL;
@@ -298,7 +330,7 @@ TLVI_VJP(POOL_TAKE)
     d[0] = tlvi_window_put(c, g, tlvi_in(n, 1), x->shape[2], x->shape[3]);
 }
 
-/* ---- average ------------------------------------------------------------------------------------------ */
+/* ---- average --------------------------------------------------------------------------------- */
 
 static void avg_chunk(void *arg, int64_t at, int worker)
 {
@@ -310,8 +342,8 @@ static void avg_chunk(void *arg, int64_t at, int worker)
     for (int64_t o = 0; o < aw->out; o++) {
         window w = window_of(aw, o, j->p->exclude);
         j->k->pool_sum((size_t)j->c, h.count, w.count, j->xh, j->xw,
-                       j->x + (b * j->xb + h.lo * j->xh + w.lo * j->xw) * j->es, 0, &h.share, &w.share,
-                       j->y + (b * j->yb + i * j->yh + o * j->yw) * j->es);
+                       j->x + (b * j->xb + h.lo * j->xh + w.lo * j->xw) * j->es, 0, &h.share,
+                       &w.share, j->y + (b * j->yb + i * j->yh + o * j->yw) * j->es);
     }
 }
 
@@ -322,7 +354,8 @@ static tlv_tensor *avg_pool(tlv_ctx *c, const tlv_tensor *x, const pool_attr *p)
     const tlv_tensor *xi = image(c, x);
     if (c->err) return NULL;
     pool_job j = job_of(c, xi, y, p);
-    if (tlvi_numel(y)) tlvi_parallel_for(c, s.dim[0] * s.dim[2], window_cost(p, s.dim[1]), avg_chunk, &j);
+    if (tlvi_numel(y))
+        tlvi_parallel_for(c, s.dim[0] * s.dim[2], window_cost(p, s.dim[1]), avg_chunk, &j);
     return tlvi_record1(c, TLV_OP_AVG_POOL2D, y, x, p, sizeof *p);
 }
 
@@ -357,9 +390,10 @@ static tlv_tensor *avg_pool_dx(tlv_ctx *c, const tlv_tensor *g, const pool_attr 
 TLVI_EXEC(AVG_POOL2D) { return avg_pool(c, tlvi_in(n, 0), n->attr); }
 TLVI_VJP(AVG_POOL2D) { d[0] = avg_pool_dx(c, g, n->attr); }
 
-/* ---- its adjoint: an input pixel gathers from the windows that hold it --------------------------------- */
+/* ---- its adjoint: an input pixel gathers from the windows that hold it ----------------------- */
 
-/* first[i] .. last[i]-1: the windows that hold place i;  share[o]: what o gives to each of its places. */
+/* first[i] .. last[i]-1: the windows that hold place i;  share[o]: what o gives to each of its
+ * places. */
 static void list_windows(const axis *a, int exclude, int64_t *first, int64_t *last, double *share)
 {
     for (int64_t i = 0; i < a->n; i++) first[i] = last[i] = 0;
@@ -381,8 +415,8 @@ static void avg_dx_chunk(void *arg, int64_t at, int worker)
     for (int64_t x = 0; x < j->p->w.n; x++) {
         int64_t w0 = j->w0[x];
         j->k->pool_sum((size_t)j->c, nh, j->w1[x] - w0, j->xh, j->xw,
-                       j->x + (b * j->xb + h0 * j->xh + w0 * j->xw) * j->es, 1, j->sh + h0, j->sw + w0,
-                       j->y + (b * j->yb + y * j->yh + x * j->yw) * j->es);
+                       j->x + (b * j->xb + h0 * j->xh + w0 * j->xw) * j->es, 1, j->sh + h0,
+                       j->sw + w0, j->y + (b * j->yb + y * j->yh + x * j->yw) * j->es);
     }
 }
 
@@ -411,16 +445,19 @@ static tlv_tensor *checked_dx(tlv_ctx *c, const tlv_tensor *g, const pool_attr *
 {
     TLVI_REQUIRE(c, g->shape[2] == p->h.out && g->shape[3] == p->w.out, TLV_ERR_SHAPE,
                  "the sizes must be those that the pooling gives",
-                 "avg_pool2d_dx: g is %s, an image of %lld x %lld gives %lld x %lld", tlvi_shape_str(g).s,
-                 (long long)p->h.n, (long long)p->w.n, (long long)p->h.out, (long long)p->w.out);
+                 "avg_pool2d_dx: g is %s, an image of %lld x %lld gives %lld x %lld",
+                 tlvi_shape_str(g).s, (long long)p->h.n, (long long)p->w.n, (long long)p->h.out,
+                 (long long)p->w.out);
     return avg_pool_dx(c, g, p);
 }
 
-tlv_tensor *tlvi_avg_pool2d_dx(tlv_ctx *c, const tlv_tensor *g, int64_t h, int64_t w, tlv_pool2d_opts o)
+tlv_tensor *tlvi_avg_pool2d_dx(tlv_ctx *c, const tlv_tensor *g, int64_t h, int64_t w,
+                               tlv_pool2d_opts o)
 {
     pool_attr p;
     if (!tlvi_ready1(c, "avg_pool2d_dx", g) || !tlvi_is_float(c, "avg_pool2d_dx", g)
-        || !is_image(c, "avg_pool2d_dx", "g", g) || !fixed_windows(c, "avg_pool2d_dx", h, w, &o, 0, &p))
+        || !is_image(c, "avg_pool2d_dx", "g", g)
+        || !fixed_windows(c, "avg_pool2d_dx", h, w, &o, 0, &p))
         return NULL;
     return checked_dx(c, g, &p);
 }

@@ -11,7 +11,7 @@ typedef struct tlvi_op_reads {
     int variadic;               /* the last named input stands for any number of inputs */
 } op_reads;
 
-/* ---- parsing the declarations -------------------------------------------------------------------- */
+/* ---- parsing the declarations ---------------------------------------------------------------- */
 
 static int name_length(const char *s)
 {
@@ -79,15 +79,15 @@ static int load_reads(tlv_ctx *c)
     for (int op = 0; op < TLV_OP_COUNT; op++)
         if (!parse(&tlvi_ops[op], &r[op])) {
             tlvi_free(c, r, c->reads_bytes);
-            tlvi_fail(c, TLV_ERR_STATE, "mend its line in ops.def", "%s: cannot understand reads \"%s\"",
-                      tlvi_ops[op].name, tlvi_ops[op].reads);
+            tlvi_fail(c, TLV_ERR_STATE, "mend its line in ops.def",
+                      "%s: cannot understand reads \"%s\"", tlvi_ops[op].name, tlvi_ops[op].reads);
             return 0;
         }
     c->reads = r;
     return 1;
 }
 
-/* ---- recording ------------------------------------------------------------------------------------ */
+/* ---- recording ------------------------------------------------------------------------------- */
 
 static uint32_t reads_of(const tlv_ctx *c, const tlvi_record_args *r)
 {
@@ -98,13 +98,14 @@ static uint32_t reads_of(const tlv_ctx *c, const tlvi_record_args *r)
     return mask;
 }
 
-/* With recompute = cheap: t came from a cheap node that holds all it would need to run again, and does not
- * hold t itself.  Depth one: what replays must itself be kept. */
+/* With recompute = cheap: t came from a cheap node that holds all it would need to run again, and
+ * does not hold t itself.  Depth one: what replays must itself be kept. */
 static int replayable(const tlv_ctx *c, const tlv_tensor *t)
 {
     if (c->opts.recompute != TLV_RECOMPUTE_CHEAP || c->saving || t->node < 0) return 0;
     const tlvi_node *k = tlvi_node_at(c, t->node);
-    if (!tlvi_ops[k->op].cheap || k->n_out != 1 || k->slot[k->n_in].buf || k->n_in + k->n_aux > 7) return 0;
+    if (!tlvi_ops[k->op].cheap || k->n_out != 1 || k->slot[k->n_in].buf || k->n_in + k->n_aux > 7)
+        return 0;
     for (int i = 0; i < k->n_in; i++)
         if (k->slot[i].t && !k->slot[i].buf) return 0;
     return 1;
@@ -153,7 +154,8 @@ tlv_tensor *tlvi_record(tlv_ctx *c, const tlvi_record_args *r)
     uint32_t mask = reads_of(c, r);
     tlvi_slot *s = n->slot;
     for (int i = 0; i < r->n_in; i++, s++) {
-        int reads = mask >> (i < 15 ? i : 15) & 1, again = reads && r->in[i] && replayable(c, r->in[i]);
+        int reads = mask >> (i < 15 ? i : 15) & 1,
+            again = reads && r->in[i] && replayable(c, r->in[i]);
         set_slot(s, r->in[i], reads && !again, c->saving);
         if (again) s->reads = s->replay = 1;
     }
@@ -166,19 +168,24 @@ tlv_tensor *tlvi_record(tlv_ctx *c, const tlvi_record_args *r)
     return y;
 }
 
-tlv_tensor *tlvi_record1(tlv_ctx *c, tlv_op op, tlv_tensor *y, const tlv_tensor *x, const void *attr,
-                         size_t attr_bytes)
+tlv_tensor *tlvi_record1(tlv_ctx *c, tlv_op op, tlv_tensor *y, const tlv_tensor *x,
+                         const void *attr, size_t attr_bytes)
 {
     if (!y || (!c->replay && (!c->recording || !tlv_wants_grad(x)))) return y;
-    tlvi_record_args r = { .op = op, .n_in = 1, .in = &x, .out = { y }, .attr = attr, .attr_bytes = attr_bytes };
+    tlvi_record_args r = {
+        .op = op, .n_in = 1, .in = &x, .out = { y }, .attr = attr, .attr_bytes = attr_bytes
+    };
     return tlvi_record(c, &r);
 }
 
 tlv_tensor *tlvi_record2(tlv_ctx *c, tlv_op op, tlv_tensor *y, const tlv_tensor *a,
                          const tlv_tensor *b, const void *attr, size_t attr_bytes)
 {
-    if (!y || (!c->replay && (!c->recording || !(tlv_wants_grad(a) || tlv_wants_grad(b))))) return y;
+    if (!y || (!c->replay && (!c->recording || !(tlv_wants_grad(a) || tlv_wants_grad(b)))))
+        return y;
     const tlv_tensor *in[2] = { a, b };
-    tlvi_record_args r = { .op = op, .n_in = 2, .in = in, .out = { y }, .attr = attr, .attr_bytes = attr_bytes };
+    tlvi_record_args r = {
+        .op = op, .n_in = 2, .in = in, .out = { y }, .attr = attr, .attr_bytes = attr_bytes
+    };
     return tlvi_record(c, &r);
 }

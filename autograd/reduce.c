@@ -1,22 +1,25 @@
-/* reduce.c -- sums, products, extremes and what follows from them.  Each op reduces x to a shape that
- * broadcasts to x's; over axes it is called with these as 1.  The order of additions depends on shape and
- * memory order alone (tensor/fold.c). */
+/* reduce.c -- sums, products, extremes and what follows from them.  Each op reduces x to a shape
+ * that broadcasts to x's; over axes it is called with these as 1.  The order of additions depends
+ * on shape and memory order alone (tensor/fold.c). */
 #include <math.h>
 
 #include "autograd/op.h"
 #include "tensor/fold.h"
 
-/* ---- sum_to -------------------------------------------------------------------------------------------- */
+/* ---- sum_to ---------------------------------------------------------------------------------- */
 
 /* x reduced to shape s, unrecorded. */
-static tlv_tensor *fold(tlv_ctx *c, const char *op, tlvi_fold_kind kind, const tlv_tensor *x, tlv_shape s)
+static tlv_tensor *fold(tlv_ctx *c, const char *op, tlvi_fold_kind kind, const tlv_tensor *x,
+                        tlv_shape s)
 {
     if (!tlvi_ready1(c, op, x) || !tlvi_is_float(c, op, x)) return NULL;
     tlv_shape full = s;
-    TLVI_REQUIRE(c, s.ndim >= 0 && s.ndim <= x->ndim && tlvi_broadcast(&full, tlv_shape_of(x))
-                 && memcmp(full.dim, x->shape, (size_t)x->ndim * sizeof *full.dim) == 0, TLV_ERR_SHAPE,
-                 "dims are matched from the last one; each must be equal or 1",
-                 "%s: x is %s, which %s does not broadcast to", op, tlvi_shape_str(x).s, tlvi_shape_text(s).s);
+    TLVI_REQUIRE(c,
+                 s.ndim >= 0 && s.ndim <= x->ndim && tlvi_broadcast(&full, tlv_shape_of(x))
+                     && memcmp(full.dim, x->shape, (size_t)x->ndim * sizeof *full.dim) == 0,
+                 TLV_ERR_SHAPE, "dims are matched from the last one; each must be equal or 1",
+                 "%s: x is %s, which %s does not broadcast to", op, tlvi_shape_str(x).s,
+                 tlvi_shape_text(s).s);
     return tlvi_fold(c, kind, x, s);
 }
 
@@ -54,12 +57,12 @@ tlv_tensor *tlvi_sum_to_like(tlv_ctx *c, const tlv_tensor *g, const tlv_tensor *
     return tlv_sum_to(c, g, tlv_shape_of(like));
 }
 
-/* ---- over axes ------------------------------------------------------------------------------------------ */
+/* ---- over axes ------------------------------------------------------------------------------- */
 
-/* The shapes after reducing: with the axes as 1 (keep) and without them.  Returns the number of elements
- * that meet in one, or -1 with the error set. */
-static int64_t reduced(tlv_ctx *c, const char *op, const tlv_tensor *x, tlv_axes axes, tlv_shape *keep,
-                       tlv_shape *drop)
+/* The shapes after reducing: with the axes as 1 (keep) and without them.  Returns the number of
+ * elements that meet in one, or -1 with the error set. */
+static int64_t reduced(tlv_ctx *c, const char *op, const tlv_tensor *x, tlv_axes axes,
+                       tlv_shape *keep, tlv_shape *drop)
 {
     if (!tlvi_ready1(c, op, x)) return -1;
     uint32_t mask = axes.n < 0 ? (1u << x->ndim) - 1 : 0;
@@ -109,11 +112,14 @@ tlv_tensor *tlv_mean(tlv_ctx *c, const tlv_tensor *x, tlv_axes axes, int flags)
 }
 
 tlv_tensor *tlv_sum_all(tlv_ctx *c, const tlv_tensor *x) { return tlv_sum(c, x, TLV_ALL_AXES, 0); }
-tlv_tensor *tlv_mean_all(tlv_ctx *c, const tlv_tensor *x) { return tlv_mean(c, x, TLV_ALL_AXES, 0); }
+tlv_tensor *tlv_mean_all(tlv_ctx *c, const tlv_tensor *x)
+{
+    return tlv_mean(c, x, TLV_ALL_AXES, 0);
+}
 
 /* sum (x - mean)^2 / (n - correction), axes as 1; keep gets that shape. */
-static tlv_tensor *variance(tlv_ctx *c, const char *op, const tlv_tensor *x, tlv_axes axes, int correction,
-                            tlv_shape *keep, tlv_shape *drop)
+static tlv_tensor *variance(tlv_ctx *c, const char *op, const tlv_tensor *x, tlv_axes axes,
+                            int correction, tlv_shape *keep, tlv_shape *drop)
 {
     int64_t count = reduced(c, op, x, axes, keep, drop);
     if (count < 0) return NULL;
@@ -134,23 +140,24 @@ tlv_tensor *tlv_std(tlv_ctx *c, const tlv_tensor *x, tlv_axes axes, int correcti
     tlv_shape keep, drop;
     tlv_tensor *v = variance(c, "std", x, axes, correction, &keep, &drop);
     if (!v) return NULL;
-    const tlv_tensor *zero = tlv_scalar(c, tlv_dtype_of(v), 0), *one = tlv_scalar(c, tlv_dtype_of(v), 1);
+    const tlv_tensor *zero = tlv_scalar(c, tlv_dtype_of(v), 0),
+                     *one = tlv_scalar(c, tlv_dtype_of(v), 1);
     tlv_tensor *none = tlv_eq(c, v, zero);              // there the root has no slope, std takes 0
     tlv_tensor *y = tlv_where(c, none, zero, tlv_sqrt(c, tlv_where(c, none, one, v)));
     return finished(c, y, drop, flags);
 }
 
-/* ---- extremes --------------------------------------------------------------------------------------------- */
+/* ---- extremes -------------------------------------------------------------------------------- */
 
 /* The shapes, and TLV_ERR_SHAPE if an extreme of nothing is asked for. */
-static int some_reduced(tlv_ctx *c, const char *op, const tlv_tensor *x, tlv_axes axes, tlv_shape *keep,
-                        tlv_shape *drop)
+static int some_reduced(tlv_ctx *c, const char *op, const tlv_tensor *x, tlv_axes axes,
+                        tlv_shape *keep, tlv_shape *drop)
 {
     int64_t count = reduced(c, op, x, axes, keep, drop);
     if (count < 0) return 0;
     if (count > 0 || tlvi_shape_numel(*drop) == 0) return 1;
-    tlvi_fail(c, TLV_ERR_SHAPE, "reduce over axes that have elements", "%s: of no elements of x %s", op,
-              tlvi_shape_str(x).s);
+    tlvi_fail(c, TLV_ERR_SHAPE, "reduce over axes that have elements", "%s: of no elements of x %s",
+              op, tlvi_shape_str(x).s);
     return 0;
 }
 
@@ -165,7 +172,8 @@ static tlv_tensor *min_to(tlv_ctx *c, const tlv_tensor *x, tlv_shape s)
 }
 
 /* dx = g where x = y, shared evenly; which elements these are is a constant */
-static tlv_tensor *extreme_grad(tlv_ctx *c, const tlv_tensor *x, const tlv_tensor *y, const tlv_tensor *g)
+static tlv_tensor *extreme_grad(tlv_ctx *c, const tlv_tensor *x, const tlv_tensor *y,
+                                const tlv_tensor *g)
 {
     tlv_tensor *here = tlvi_binary_apply(c, "max", TLVI_BIN_EQUAL, x, y, 0, 0);
     tlv_tensor *count = tlv_sum_to(c, here, tlv_shape_of(y));
@@ -190,9 +198,15 @@ tlv_tensor *tlv_min(tlv_ctx *c, const tlv_tensor *x, tlv_axes axes, int flags)
 TLVI_EXEC(MIN) { return min_to(c, tlvi_in(n, 0), tlv_shape_of(tlvi_out(n, 0))); }
 TLVI_VJP(MIN) { d[0] = extreme_grad(c, tlvi_in(n, 0), tlvi_out(n, 0), g); }
 
-/* ---- argmax ------------------------------------------------------------------------------------------------ */
+/* ---- argmax ---------------------------------------------------------------------------------- */
 
-typedef struct argmax_job { const tlvi_kset *k; const char *x; int32_t *y; int64_t n, rows, group; size_t size; } argmax_job;
+typedef struct argmax_job {
+    const tlvi_kset *k;
+    const char *x;
+    int32_t *y;
+    int64_t n, rows, group;
+    size_t size;
+} argmax_job;
 
 static void argmax_chunk(void *arg, int64_t i, int worker)
 {
@@ -210,8 +224,8 @@ tlv_tensor *tlv_argmax(tlv_ctx *c, const tlv_tensor *x, int axis, int flags)
         || !some_reduced(c, "argmax", x, TLV_AXES(axis), &keep, &drop))
         return NULL;
     int a = tlvi_axis(axis, x->ndim);
-    TLVI_REQUIRE(c, x->shape[a] <= INT32_MAX, TLV_ERR_LIMIT, "indices are i32", "argmax: axis %d of x %s", axis,
-                 tlvi_shape_str(x).s);
+    TLVI_REQUIRE(c, x->shape[a] <= INT32_MAX, TLV_ERR_LIMIT, "indices are i32",
+                 "argmax: axis %d of x %s", axis, tlvi_shape_str(x).s);
     tlv_tensor *y = tlvi_new(c, TLV_I32, flags & TLV_KEEPDIM ? keep : drop);
     tlv_tensor *rows = y ? tlvi_new_view(c, x) : NULL;
     if (!rows) return NULL;
@@ -222,16 +236,22 @@ tlv_tensor *tlv_argmax(tlv_ctx *c, const tlv_tensor *x, int axis, int flags)
     }
     const tlv_tensor *h = tlvi_row_major(c, rows);
     if (!h) return NULL;
-    argmax_job j = { .k = tlvi_ks(c, x->dtype), .x = tlvi_ptr(h), .y = tlvi_ptr(y), .n = x->shape[a],
-                     .rows = tlvi_numel(y), .size = tlv_dtype_size((tlv_dtype)x->dtype) };
+    argmax_job j = { .k = tlvi_ks(c, x->dtype),
+                     .x = tlvi_ptr(h),
+                     .y = tlvi_ptr(y),
+                     .n = x->shape[a],
+                     .rows = tlvi_numel(y),
+                     .size = tlv_dtype_size((tlv_dtype)x->dtype) };
     j.group = 1 + 8192 / (j.n + 1);
-    if (j.rows) tlvi_parallel_for(c, (j.rows + j.group - 1) / j.group, j.group * j.n / 2 + 1, argmax_chunk, &j);
+    if (j.rows)
+        tlvi_parallel_for(c, (j.rows + j.group - 1) / j.group, j.group * j.n / 2 + 1, argmax_chunk,
+                          &j);
     if (h != rows) tlvi_release(c, (tlv_tensor *)h);
     tlvi_release(c, rows);
     return y;
 }
 
-/* ---- logsumexp ---------------------------------------------------------------------------------------------- */
+/* ---- logsumexp ------------------------------------------------------------------------------- */
 
 /* y = m + log sum e^(x - m), m the maximum, or 0 where that is not finite */
 static tlv_tensor *logsumexp_to(tlv_ctx *c, const tlv_tensor *x, tlv_shape s)
@@ -262,7 +282,7 @@ TLVI_VJP(LOGSUMEXP)
     d[0] = tlv_mul(c, g, tlv_exp(c, tlv_sub(c, x, base)));
 }
 
-/* ---- prod ---------------------------------------------------------------------------------------------------- */
+/* ---- prod ------------------------------------------------------------------------------------ */
 
 static tlv_tensor *prod_to(tlv_ctx *c, const tlv_tensor *x, tlv_shape s)
 {
@@ -277,9 +297,9 @@ tlv_tensor *tlv_prod(tlv_ctx *c, const tlv_tensor *x, tlv_axes axes, int flags)
 }
 TLVI_EXEC(PROD) { return prod_to(c, tlvi_in(n, 0), tlv_shape_of(tlvi_out(n, 0))); }
 
-/* x [m, n], g [m, 1] -> [m, n]: g times the product of all others in the row.  A tree of pairwise products
- * is built upwards; on the way down each child takes its parent's value times its sibling's product.  No
- * division: zeros need no care, to any order. */
+/* x [m, n], g [m, 1] -> [m, n]: g times the product of all others in the row.  A tree of pairwise
+ * products is built upwards; on the way down each child takes its parent's value times its
+ * sibling's product.  No division: zeros need no care, to any order. */
 static tlv_tensor *others(tlv_ctx *c, const tlv_tensor *x, const tlv_tensor *g)
 {
     enum { LEVELS = 64 };

@@ -2,7 +2,7 @@
  * arXiv:1604.06174), and data lent to husks while a gradient runs. */
 #include "autograd/sweep.h"
 
-/* ---- lending -------------------------------------------------------------------------------------- */
+/* ---- lending --------------------------------------------------------------------------------- */
 
 enum { LENT = 1, HIDDEN = 2 };
 
@@ -24,7 +24,8 @@ void tlvi_lend(const tlvi_node *n, uint8_t *lent, tlvi_buf **hidden, tlv_tensor 
             t->buf = n->slot[i].buf;
             t->flags &= (uint8_t)~TLVI_T_HUSK;
             lent[i] = LENT;
-        } else if (TLVI_DEBUG && g && t != g[0] && t != g[1] && t->buf && !another_slot_reads(n, slots, t)) {
+        } else if (TLVI_DEBUG && g && t != g[0] && t != g[1] && t->buf
+                   && !another_slot_reads(n, slots, t)) {
             hidden[i] = t->buf;
             t->buf = NULL;
             lent[i] = HIDDEN;
@@ -46,7 +47,7 @@ void tlvi_lend_end(const tlvi_node *n, const uint8_t *lent, tlvi_buf *const *hid
     }
 }
 
-/* ---- replay --------------------------------------------------------------------------------------- */
+/* ---- replay ---------------------------------------------------------------------------------- */
 
 /* The husk takes over the buffer that replay made. */
 static void revive(tlv_tensor *husk, const tlv_tensor *made)
@@ -58,7 +59,8 @@ static void revive(tlv_tensor *husk, const tlv_tensor *made)
     husk->flags &= (uint8_t)~TLVI_T_HUSK;
 }
 
-/* One use of a revived husk less; after the last it is a husk again, and only nodes that read it hold it. */
+/* One use of a revived husk less; after the last it is a husk again, and only nodes that read it
+ * hold it. */
 static void done_with(tlv_ctx *c, tlv_tensor *t, int used)
 {
     if (!t || t->mark >= 0 || (t->uses -= used) > 0 || !t->buf) return;
@@ -150,8 +152,8 @@ void tlvi_replay_cheap_drop(tlv_ctx *c, tlvi_node *n)
         }
 }
 
-/* Marks the husks of a segment by a negative mark (tlv_grad's own marks are kept below it) and counts how
- * often its nodes take each as input. */
+/* Marks the husks of a segment by a negative mark (tlv_grad's own marks are kept below it) and
+ * counts how often its nodes take each as input. */
 static void mark_husks(tlv_ctx *c, int32_t begin, int32_t end)
 {
     for (int32_t k = begin; k < end; k++) {

@@ -2,7 +2,8 @@
  *
  * Every mode is separable and linear: an axis is a table that says which neighbours an output mixes
  * with which weights.  The adjoint is the same engine with the tables transposed, so each is the
- * other's gradient.  Rules are those of PyTorch's interpolate; bicubic is Keys 1981 (IEEE ASSP 29:1153). */
+ * other's gradient.  Rules are those of PyTorch's interpolate; bicubic is Keys 1981 (IEEE ASSP
+ * 29:1153). */
 #include <math.h>
 
 #include "autograd/op.h"

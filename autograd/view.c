@@ -1,16 +1,17 @@
 /* view.c -- other shapes and orders of the same values. */
 #include "autograd/op.h"
 
-/* ---- reshape --------------------------------------------------------------------------------------------- */
+/* ---- reshape --------------------------------------------------------------------------------- */
 
-/* Strides under which x's elements, in row-major logical order, have shape s; 0 if a copy is needed. */
+/* Strides under which x's elements, in row-major logical order, have shape s; 0 if a copy is
+ * needed. */
 static int view_strides(const tlv_tensor *x, tlv_shape s, int64_t *stride)
 {
     int xi = 0, si = 0;
     while (si < s.ndim || xi < x->ndim) {
         int x0 = xi, s0 = si;
         int64_t nx = xi < x->ndim ? x->shape[xi++] : 1, ns = si < s.ndim ? s.dim[si++] : 1;
-        while (nx != ns) {                          // the shortest group of dims with equal products
+        while (nx != ns) { // the shortest group of dims with equal products
             if (nx < ns) nx *= x->shape[xi++];
             else ns *= s.dim[si++];
         }
@@ -47,8 +48,8 @@ static int infer_dim(tlv_ctx *c, const tlv_tensor *x, tlv_shape *s)
     }
     if (!bad && known == n) return 1;
     tlvi_fail(c, TLV_ERR_SHAPE, "the number of elements stays the same; one dim may be -1",
-              "reshape: x is %s with %lld elements; %s does not fit", tlvi_shape_str(x).s, (long long)n,
-              tlvi_shape_text(asked).s);
+              "reshape: x is %s with %lld elements; %s does not fit", tlvi_shape_str(x).s,
+              (long long)n, tlvi_shape_text(asked).s);
     return 0;
 }
 
@@ -74,7 +75,7 @@ tlv_tensor *tlv_reshape(tlv_ctx *c, const tlv_tensor *x, tlv_shape s)
 TLVI_EXEC(RESHAPE) { return tlv_reshape(c, tlvi_in(n, 0), tlv_shape_of(tlvi_out(n, 0))); }
 TLVI_VJP(RESHAPE) { d[0] = tlv_reshape(c, g, tlv_shape_of(tlvi_in(n, 0))); }
 
-/* ---- permute --------------------------------------------------------------------------------------------- */
+/* ---- permute --------------------------------------------------------------------------------- */
 
 tlv_tensor *tlv_permute(tlv_ctx *c, const tlv_tensor *x, tlv_axes perm)
 {
@@ -85,7 +86,8 @@ tlv_tensor *tlv_permute(tlv_ctx *c, const tlv_tensor *x, tlv_axes perm)
         if (perm.axis[i] >= 0) seen |= 1u << perm.axis[i];
     }
     TLVI_REQUIRE(c, perm.n == x->ndim && seen == (1u << x->ndim) - 1, TLV_ERR_ARG,
-                 "name each axis of x once", "permute: %d axes for x %s", perm.n, tlvi_shape_str(x).s);
+                 "name each axis of x once", "permute: %d axes for x %s", perm.n,
+                 tlvi_shape_str(x).s);
     tlv_tensor *y = tlvi_new_view(c, x);
     if (!y) return NULL;
     for (int i = 0; i < perm.n; i++) {
@@ -104,18 +106,22 @@ TLVI_VJP(PERMUTE)
     d[0] = tlv_permute(c, g, inverse);
 }
 
-/* ---- expand ---------------------------------------------------------------------------------------------- */
+/* ---- expand ---------------------------------------------------------------------------------- */
 
 tlv_tensor *tlv_expand(tlv_ctx *c, const tlv_tensor *x, tlv_shape s)
 {
     if (!tlvi_ready1(c, "expand", x)) return NULL;
     tlv_shape full = s;
     TLVI_REQUIRE(c, s.ndim < 0 || s.ndim > TLV_MAX_DIMS || tlvi_shape_numel(s) >= 0, TLV_ERR_SHAPE,
-                 "every dim must be >= 0 and their product a number of 64 bits", "expand: to %s", tlvi_shape_text(s).s);
-    TLVI_REQUIRE(c, s.ndim >= 0 && s.ndim <= TLV_MAX_DIMS && tlvi_broadcast(&full, tlv_shape_of(x))
-                 && full.ndim == s.ndim && memcmp(full.dim, s.dim, (size_t)s.ndim * sizeof *s.dim) == 0,
+                 "every dim must be >= 0 and their product a number of 64 bits", "expand: to %s",
+                 tlvi_shape_text(s).s);
+    TLVI_REQUIRE(c,
+                 s.ndim >= 0 && s.ndim <= TLV_MAX_DIMS && tlvi_broadcast(&full, tlv_shape_of(x))
+                     && full.ndim == s.ndim
+                     && memcmp(full.dim, s.dim, (size_t)s.ndim * sizeof *s.dim) == 0,
                  TLV_ERR_SHAPE, "dims are matched from the last one; each of x must be equal or 1",
-                 "expand: x is %s, which does not broadcast to %s", tlvi_shape_str(x).s, tlvi_shape_text(s).s);
+                 "expand: x is %s, which does not broadcast to %s", tlvi_shape_str(x).s,
+                 tlvi_shape_text(s).s);
     tlv_tensor *y = tlvi_new_view(c, x);
     if (!y) return NULL;
     int shift = s.ndim - x->ndim;
@@ -131,16 +137,19 @@ TLVI_EXEC(EXPAND) { return tlv_expand(c, tlvi_in(n, 0), tlv_shape_of(tlvi_out(n,
 /* dx = g summed over what expand added */
 TLVI_VJP(EXPAND) { d[0] = tlvi_sum_to_like(c, g, tlvi_in(n, 0)); }
 
-/* ---- memory order ------------------------------------------------------------------------------------------ */
+/* ---- memory order ---------------------------------------------------------------------------- */
 
 tlv_tensor *tlv_to_order(tlv_ctx *c, const tlv_tensor *x, tlv_order order)
 {
     if (!tlvi_ready1(c, "to_order", x)) return NULL;
     TLVI_REQUIRE(c, order == TLV_ROW_MAJOR || order == TLV_CHANNELS_LAST, TLV_ERR_ARG,
-                 "TLV_ROW_MAJOR or TLV_CHANNELS_LAST", "to_order: there is no order %d", (int)order);
-    TLVI_REQUIRE(c, order == TLV_ROW_MAJOR || x->ndim == 4, TLV_ERR_SHAPE, "channels-last is for [B,C,H,W]",
-                 "to_order: x is %s; channels-last needs 4 dims", tlvi_shape_str(x).s);
-    if (order == TLV_ROW_MAJOR ? tlvi_is_row_major(x) : tlvi_is_channels_last(x)) return tlvi_pass(x);
+                 "TLV_ROW_MAJOR or TLV_CHANNELS_LAST", "to_order: there is no order %d",
+                 (int)order);
+    TLVI_REQUIRE(c, order == TLV_ROW_MAJOR || x->ndim == 4, TLV_ERR_SHAPE,
+                 "channels-last is for [B,C,H,W]", "to_order: x is %s; channels-last needs 4 dims",
+                 tlvi_shape_str(x).s);
+    if (order == TLV_ROW_MAJOR ? tlvi_is_row_major(x) : tlvi_is_channels_last(x))
+        return tlvi_pass(x);
     const tlv_tensor *y = order == TLV_ROW_MAJOR ? tlvi_row_major(c, x) : tlvi_channels_last(c, x);
     return tlvi_record1(c, TLV_OP_TO_ORDER, (tlv_tensor *)y, x, &order, sizeof order);
 }

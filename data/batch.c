@@ -1,4 +1,5 @@
-/* batch.c -- bytes to network input: augmentation, resize, normalisation, in channels-last memory. */
+/* batch.c -- bytes to network input: augmentation, resize, normalisation, in channels-last
+ * memory. */
 #include "data/reader.h"
 
 typedef struct batch_job {
@@ -35,14 +36,16 @@ static float pixel(const tlv_dataset *d, const uint8_t *px, view v, int y, int x
     return px[(y * d->w + x) * d->channels + (d->channels == 1 ? 0 : ch)];
 }
 
-/* Bilinear with half-pixel centres, for sets whose images have another size than the network's input. */
+/* Bilinear with half-pixel centres, for sets whose images have another size than the network's
+ * input. */
 static float sample(const tlv_dataset *d, const uint8_t *px, view v, int size, int y, int x, int ch)
 {
     float fy = ((float)y + 0.5f) * (float)d->h / (float)size - 0.5f;
     float fx = ((float)x + 0.5f) * (float)d->w / (float)size - 0.5f;
     fy = fy < 0 ? 0 : fy > (float)(d->h - 1) ? (float)(d->h - 1) : fy;
     fx = fx < 0 ? 0 : fx > (float)(d->w - 1) ? (float)(d->w - 1) : fx;
-    int y0 = (int)fy, x0 = (int)fx, y1 = y0 + 1 < d->h ? y0 + 1 : y0, x1 = x0 + 1 < d->w ? x0 + 1 : x0;
+    int y0 = (int)fy, x0 = (int)fx, y1 = y0 + 1 < d->h ? y0 + 1 : y0,
+        x1 = x0 + 1 < d->w ? x0 + 1 : x0;
     float ay = fy - (float)y0, ax = fx - (float)x0;
     float top = pixel(d, px, v, y0, x0, ch) * (1 - ax) + pixel(d, px, v, y0, x1, ch) * ax;
     float low = pixel(d, px, v, y1, x0, ch) * (1 - ax) + pixel(d, px, v, y1, x1, ch) * ax;
@@ -66,19 +69,21 @@ static void one_image(void *arg, int64_t i, int worker)
             }
 }
 
-tlv_batch tlv_dataset_batch(tlv_ctx *c, const tlv_dataset *d, const int64_t *index, int64_t from, int64_t n, tlv_batch_opts o)
+tlv_batch tlv_dataset_batch(tlv_ctx *c, const tlv_dataset *d, const int64_t *index, int64_t from,
+                            int64_t n, tlv_batch_opts o)
 {
     tlv_batch b = { NULL, NULL };
     if (c->err) return b;
     if (o.size < 1 || n < 1 || o.augment.pad_crop < 0) {
-        tlvi_fail(c, TLV_ERR_ARG, "size and n are >= 1", "dataset_batch: %lld images of size %d", (long long)n, o.size);
+        tlvi_fail(c, TLV_ERR_ARG, "size and n are >= 1", "dataset_batch: %lld images of size %d",
+                  (long long)n, o.size);
         return b;
     }
     for (int64_t i = from; i < from + n; i++)
         if (index[i] < 0 || index[i] >= d->n) {
             tlvi_fail(c, TLV_ERR_INDEX, "indices are 0 to the size of the set - 1",
-                      "dataset_batch: index %lld is %lld, the set has %lld images", (long long)i, (long long)index[i],
-                      (long long)d->n);
+                      "dataset_batch: index %lld is %lld, the set has %lld images", (long long)i,
+                      (long long)index[i], (long long)d->n);
             return b;
         }
     batch_job j = { .d = d, .index = index, .from = from, .o = o };
@@ -87,7 +92,8 @@ tlv_batch tlv_dataset_batch(tlv_ctx *c, const tlv_dataset *d, const int64_t *ind
         j.scale[ch] = (float)(1 / (255 * std));
         j.shift[ch] = (float)(-o.mean[ch] / std);
     }
-    tlv_tensor *x = tlvi_new_image(c, TLV_F32, tlv_shape4(n, 3, o.size, o.size)), *y = tlvi_new(c, TLV_I32, TLV_SHAPE(n));
+    tlv_tensor *x = tlvi_new_image(c, TLV_F32, tlv_shape4(n, 3, o.size, o.size)),
+               *y = tlvi_new(c, TLV_I32, TLV_SHAPE(n));
     if (!x || !y) return b;
     j.x = tlvi_f32(x);
     for (int64_t i = 0; i < n; i++) tlvi_i32(y)[i] = d->label[index[from + i]];

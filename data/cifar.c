@@ -1,12 +1,13 @@
-/* cifar.c -- CIFAR-10's binary files (Krizhevsky 2009): a label byte and 3072 planar RGB bytes an image. */
+/* cifar.c -- CIFAR-10's binary files (Krizhevsky 2009): a label byte and 3072 planar RGB bytes an
+ * image. */
 #include <stdio.h>
 
 #include "data/reader.h"
 
 enum { SIDE = 32, PLANE = SIDE * SIDE, RECORD = 1 + 3 * PLANE, BATCHES = 5 };
 
-static const char *const NAMES[10] = { "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship",
-                                       "truck" };
+static const char *const NAMES[10] = { "airplane", "automobile", "bird",  "cat",  "deer",
+                                       "dog",      "frog",       "horse", "ship", "truck" };
 
 static void batch_path(char *out, size_t n, const char *dir, int batch)
 {
@@ -15,12 +16,14 @@ static void batch_path(char *out, size_t n, const char *dir, int batch)
 }
 
 /* Appends one file's images at `at`; -1 on failure. */
-static int64_t take_file(tlv_dataset *d, const char *path, const uint8_t *file, int64_t count, int64_t at)
+static int64_t take_file(tlv_dataset *d, const char *path, const uint8_t *file, int64_t count,
+                         int64_t at)
 {
     for (int64_t i = 0; i < count; i++) {
         const uint8_t *r = file + i * RECORD;
         if (r[0] > 9) {
-            tlvi_fail(d->c, TLV_ERR_FORMAT, NULL, "%s: image %lld has label %d; labels are 0 to 9", path, (long long)i, r[0]);
+            tlvi_fail(d->c, TLV_ERR_FORMAT, NULL, "%s: image %lld has label %d; labels are 0 to 9",
+                      path, (long long)i, r[0]);
             return -1;
         }
         d->label[at + i] = r[0];
@@ -37,7 +40,8 @@ static uint8_t *read_batch(tlv_dataset *d, const char *path, size_t *size, int64
     if (!file) return NULL;
     *count = (int64_t)(*size - 1) / RECORD;
     if ((*size - 1) % RECORD == 0 && *count > 0) return file;
-    tlvi_fail(d->c, TLV_ERR_FORMAT, NULL, "%s: %zu bytes are not a whole number of %d-byte images", path, *size - 1, RECORD);
+    tlvi_fail(d->c, TLV_ERR_FORMAT, NULL, "%s: %zu bytes are not a whole number of %d-byte images",
+              path, *size - 1, RECORD);
     tlvi_free(d->c, file, *size);
     return NULL;
 }
@@ -57,7 +61,9 @@ tlv_status tlvi_read_cifar10(tlv_dataset *d, const char *dir, const char *split)
         found++;
         d->n += count[b];
     }
-    if (!found) tlvi_fail(d->c, TLV_ERR_IO, "unpack the binary version of CIFAR-10 there", "%s: no data_batch_1.bin to data_batch_5.bin", dir);
+    if (!found)
+        tlvi_fail(d->c, TLV_ERR_IO, "unpack the binary version of CIFAR-10 there",
+                  "%s: no data_batch_1.bin to data_batch_5.bin", dir);
     d->h = d->w = SIDE;
     d->channels = 3;
     d->classes = 10;
@@ -69,8 +75,8 @@ tlv_status tlvi_read_cifar10(tlv_dataset *d, const char *dir, const char *split)
         int64_t n = take_file(d, path, file[b], count[b], at);
         at = n < 0 ? -1 : at + n;
     }
-    snprintf(d->text, sizeof d->text, "CIFAR-10 %s, %lld images 32x32 RGB, 10 classes, %d file%s", train ? "train" : "test",
-             (long long)d->n, found, found == 1 ? "" : "s");
+    snprintf(d->text, sizeof d->text, "CIFAR-10 %s, %lld images 32x32 RGB, 10 classes, %d file%s",
+             train ? "train" : "test", (long long)d->n, found, found == 1 ? "" : "s");
 out:
     for (int b = 0; b <= BATCHES; b++)
         if (file[b]) tlvi_free(d->c, file[b], size[b]);

@@ -5,7 +5,7 @@
 
 #include "data/reader.h"
 
-/* ---- files ---------------------------------------------------------------------------------------------- */
+/* ---- files ----------------------------------------------------------------------------------- */
 
 int tlvi_file_exists(const char *path)
 {
@@ -30,18 +30,19 @@ uint8_t *tlvi_read_file(tlv_ctx *c, const char *path, size_t *size)
     }
     long long n = file_size(f);
     uint8_t *p = n >= 0 ? tlvi_alloc(c, (size_t)n + 1) : NULL;
-    if (n < 0) tlvi_fail(c, TLV_ERR_IO, NULL, "%s: cannot tell its size: %s", path, strerror(errno));
+    if (n < 0)
+        tlvi_fail(c, TLV_ERR_IO, NULL, "%s: cannot tell its size: %s", path, strerror(errno));
     if (p && fread(p, 1, (size_t)n, f) != (size_t)n) {
         tlvi_fail(c, TLV_ERR_IO, NULL, "%s: cannot read %lld bytes: %s", path, n, strerror(errno));
         tlvi_free(c, p, (size_t)n + 1);
         p = NULL;
     }
     fclose(f);
-    *size = (size_t)(n < 0 ? 0 : n) + 1;            // what tlvi_free wants: one byte more than the file has
+    *size = (size_t)(n < 0 ? 0 : n) + 1; // what tlvi_free wants: one byte more than the file has
     return p;
 }
 
-/* ---- opening ---------------------------------------------------------------------------------------------- */
+/* ---- opening --------------------------------------------------------------------------------- */
 
 int tlvi_dataset_alloc(tlv_dataset *d, int with_names)
 {
@@ -58,7 +59,8 @@ static tlv_status open_idx(tlv_dataset *d, const char *rest)
     char images[1024];
     const char *comma = strchr(rest, ',');
     size_t n = comma ? (size_t)(comma - rest) : strlen(rest);
-    TLVI_CHECK(d->c, n > 0 && n < sizeof images, TLV_ERR_ARG, "write idx:IMAGES,LABELS", "idx:%s: no file of images", rest);
+    TLVI_CHECK(d->c, n > 0 && n < sizeof images, TLV_ERR_ARG, "write idx:IMAGES,LABELS",
+               "idx:%s: no file of images", rest);
     memcpy(images, rest, n);
     images[n] = 0;
     return tlvi_read_idx(d, images, comma ? comma + 1 : NULL);
@@ -66,24 +68,27 @@ static tlv_status open_idx(tlv_dataset *d, const char *rest)
 
 static tlv_status open_kind(tlv_dataset *d, const char *what, const char *split)
 {
-    TLVI_CHECK(d->c, !split || strcmp(split, "train") == 0 || strcmp(split, "test") == 0, TLV_ERR_ARG,
-               "splits are train and test", "%s: there is no split '%s'", what, split);
+    TLVI_CHECK(d->c, !split || strcmp(split, "train") == 0 || strcmp(split, "test") == 0,
+               TLV_ERR_ARG, "splits are train and test", "%s: there is no split '%s'", what, split);
     if (strncmp(what, "cifar10:", 8) == 0) return tlvi_read_cifar10(d, what + 8, split);
     if (strncmp(what, "idx:", 4) == 0) return open_idx(d, what + 4);
     if (strncmp(what, "shapes:", 7) == 0) {
         char *end;
         long n = strtol(what + 7, &end, 10);
         TLVI_CHECK(d->c, end != what + 7 && *end == 0 && n > 0 && n <= 100000, TLV_ERR_ARG,
-                   "write shapes:100 for 100 images a class", "%s: the number of images is 1 to 100000", what);
+                   "write shapes:100 for 100 images a class",
+                   "%s: the number of images is 1 to 100000", what);
         return tlvi_draw_shapes(d, n, split);
     }
-    return tlvi_fail(d->c, TLV_ERR_ARG, "write cifar10:DIR, idx:IMAGES,LABELS or shapes:N", "'%s' names no data set", what);
+    return tlvi_fail(d->c, TLV_ERR_ARG, "write cifar10:DIR, idx:IMAGES,LABELS or shapes:N",
+                     "'%s' names no data set", what);
 }
 
 tlv_dataset *tlv_dataset_open(tlv_ctx *c, const char *what, const char *split)
 {
     if (c->err) return NULL;
-    TLVI_REQUIRE(c, what, TLV_ERR_ARG, "write cifar10:DIR, idx:IMAGES,LABELS or shapes:N", "the data set is NULL");
+    TLVI_REQUIRE(c, what, TLV_ERR_ARG, "write cifar10:DIR, idx:IMAGES,LABELS or shapes:N",
+                 "the data set is NULL");
     tlv_dataset *d = tlvi_alloc(c, sizeof *d);
     if (!d) return NULL;
     memset(d, 0, sizeof *d);
@@ -111,7 +116,10 @@ void tlv_dataset_image_shape(const tlv_dataset *d, int *h, int *w, int *channels
     *channels = d->channels;
 }
 const char *tlv_dataset_text(const tlv_dataset *d) { return d->text; }
-int tlv_dataset_label(const tlv_dataset *d, int64_t i) { return i >= 0 && i < d->n ? d->label[i] : -1; }
+int tlv_dataset_label(const tlv_dataset *d, int64_t i)
+{
+    return i >= 0 && i < d->n ? d->label[i] : -1;
+}
 
 const char *tlv_dataset_class_name(const tlv_dataset *d, int k)
 {
@@ -125,10 +133,11 @@ const uint8_t *tlv_dataset_pixels(const tlv_dataset *d, int64_t i)
     return d->pixels + (size_t)i * (size_t)d->h * (size_t)d->w * (size_t)d->channels;
 }
 
-/* ---- subsets ------------------------------------------------------------------------------------------------ */
+/* ---- subsets --------------------------------------------------------------------------------- */
 
 /* The examples of class k among index[n] (NULL: all), shuffled by the key; out has room for n. */
-static int64_t of_class(const tlv_dataset *d, int64_t n, const int64_t *index, int k, tlv_rng_key key, int64_t *out)
+static int64_t of_class(const tlv_dataset *d, int64_t n, const int64_t *index, int k,
+                        tlv_rng_key key, int64_t *out)
 {
     int64_t m = 0;
     for (int64_t i = 0; i < n; i++) {
@@ -155,8 +164,9 @@ int64_t tlv_dataset_per_class(const tlv_dataset *d, int per_class, tlv_rng_key k
     return total;
 }
 
-void tlv_dataset_split(const tlv_dataset *d, int64_t n, const int64_t *index, double fraction, tlv_rng_key key,
-                       int64_t *train, int64_t *n_train, int64_t *val, int64_t *n_val)
+void tlv_dataset_split(const tlv_dataset *d, int64_t n, const int64_t *index, double fraction,
+                       tlv_rng_key key, int64_t *train, int64_t *n_train, int64_t *val,
+                       int64_t *n_val)
 {
     *n_train = *n_val = 0;
     size_t bytes = (size_t)(n ? n : 1) * sizeof(int64_t);

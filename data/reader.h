@@ -18,7 +18,8 @@ struct tlv_dataset {
     char text[160];
 };
 
-/* Sizes the set and takes its memory; n, h, w, channels and classes are set before. 0 on failure. */
+/* Sizes the set and takes its memory; n, h, w, channels and classes are set before. 0 on
+ * failure. */
 int tlvi_dataset_alloc(tlv_dataset *d, int with_names);
 
 /* Readers: fill d (whose c is set); the status of the context. */

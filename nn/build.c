@@ -18,8 +18,8 @@ struct tlv_build {
 
 tlv_build *tlv_build_begin(tlv_ctx *c, tlv_dtype d)
 {
-    TLVI_REQUIRE(c, d == TLV_F32 || d == TLV_F64, TLV_ERR_DTYPE, "parameters are f32 or f64", "build: dtype %s",
-                 tlv_dtype_name(d));
+    TLVI_REQUIRE(c, d == TLV_F32 || d == TLV_F64, TLV_ERR_DTYPE, "parameters are f32 or f64",
+                 "build: dtype %s", tlv_dtype_name(d));
     tlv_build *b = c->err ? NULL : tlvi_alloc(c, sizeof *b);
     if (!b) return NULL;
     memset(b, 0, sizeof *b);
@@ -33,7 +33,8 @@ void tlv_build_push(tlv_build *b, const char *name)
     if (!b || b->c->err) return;
     size_t at = b->length[b->depth], n = strlen(name);
     if (b->depth + 1 >= 16 || at + n + 2 > PREFIX) {
-        tlvi_fail(b->c, TLV_ERR_LIMIT, "use shorter names", "build: %s%s is nested too deeply", b->prefix, name);
+        tlvi_fail(b->c, TLV_ERR_LIMIT, "use shorter names", "build: %s%s is nested too deeply",
+                  b->prefix, name);
         return;
     }
     snprintf(b->prefix + at, PREFIX - at, "%s.", name);
@@ -45,7 +46,8 @@ void tlv_build_pop(tlv_build *b)
     if (b && b->depth > 0) b->prefix[b->length[--b->depth]] = 0;
 }
 
-static int add(tlv_build *b, const char *name, tlv_shape s, tlv_init init, int is_buffer, tlv_dtype d)
+static int add(tlv_build *b, const char *name, tlv_shape s, tlv_init init, int is_buffer,
+               tlv_dtype d)
 {
     if (!b || b->c->err) return -1;
     if (b->n == b->cap) {
@@ -62,7 +64,8 @@ static int add(tlv_build *b, const char *name, tlv_shape s, tlv_init init, int i
     for (int k = 0; k < b->n; k++)
         if (strcmp(b->at[k].name, i->name) == 0) len = PREFIX;
     if (len >= PREFIX) {
-        tlvi_fail(b->c, TLV_ERR_NAME, "give every parameter its own short name", "build: %s twice, or too long", i->name);
+        tlvi_fail(b->c, TLV_ERR_NAME, "give every parameter its own short name",
+                  "build: %s twice, or too long", i->name);
         return -1;
     }
     i->e = (tlvi_entry){ .shape = s, .dtype = (uint8_t)d, .is_buffer = (uint8_t)is_buffer };
@@ -78,7 +81,10 @@ int tlv_build_param(tlv_build *b, const char *name, tlv_shape s, tlv_init init)
 /* num_batches_tracked is PyTorch's counter: a 64-bit integer. */
 int tlv_build_buffer(tlv_build *b, const char *name, tlv_shape s, tlv_init init)
 {
-    return add(b, name, s, init, 1, strcmp(name, "num_batches_tracked") == 0 ? TLV_I64 : b ? b->dtype : TLV_F32);
+    return add(b, name, s, init, 1,
+               strcmp(name, "num_batches_tracked") == 0 ? TLV_I64
+               : b                                      ? b->dtype
+                                                        : TLV_F32);
 }
 
 static tlv_params *make(tlv_build *b)

@@ -8,10 +8,22 @@ tlv_init tlv_init_ones(void) { return (tlv_init){ TLV_INIT_ONES, 0, 0 }; }
 tlv_init tlv_init_uniform(double bound) { return (tlv_init){ TLV_INIT_UNIFORM, bound, 0 }; }
 tlv_init tlv_init_normal(double std) { return (tlv_init){ TLV_INIT_NORMAL, std, 0 }; }
 tlv_init tlv_init_trunc_normal(double std) { return (tlv_init){ TLV_INIT_TRUNC_NORMAL, std, 0 }; }
-tlv_init tlv_init_kaiming_uniform(double slope) { return (tlv_init){ TLV_INIT_KAIMING_UNIFORM, slope, 0 }; }
-tlv_init tlv_init_kaiming_normal(int fan_out) { return (tlv_init){ TLV_INIT_KAIMING_NORMAL, 0, fan_out }; }
-tlv_init tlv_init_xavier_uniform(double gain) { return (tlv_init){ TLV_INIT_XAVIER_UNIFORM, gain, 0 }; }
-tlv_init tlv_init_xavier_normal(double gain) { return (tlv_init){ TLV_INIT_XAVIER_NORMAL, gain, 0 }; }
+tlv_init tlv_init_kaiming_uniform(double slope)
+{
+    return (tlv_init){ TLV_INIT_KAIMING_UNIFORM, slope, 0 };
+}
+tlv_init tlv_init_kaiming_normal(int fan_out)
+{
+    return (tlv_init){ TLV_INIT_KAIMING_NORMAL, 0, fan_out };
+}
+tlv_init tlv_init_xavier_uniform(double gain)
+{
+    return (tlv_init){ TLV_INIT_XAVIER_UNIFORM, gain, 0 };
+}
+tlv_init tlv_init_xavier_normal(double gain)
+{
+    return (tlv_init){ TLV_INIT_XAVIER_NORMAL, gain, 0 };
+}
 
 /* torch.nn.init._calculate_fan_in_and_fan_out: dim 1 (dim 0) times the receptive field. */
 static void fans(tlv_shape s, double *in, double *out)
@@ -43,7 +55,8 @@ static double spread(tlv_init init, tlv_shape s, int *normal)
 static double draw(tlv_init_kind kind, tlv_rng_key key, uint64_t i, uint64_t n)
 {
     double v = tlv_rng_normal(key, i);
-    for (uint64_t k = 1; kind == TLV_INIT_TRUNC_NORMAL && fabs(v) > 2; k++) v = tlv_rng_normal(key, i + k * n);
+    for (uint64_t k = 1; kind == TLV_INIT_TRUNC_NORMAL && fabs(v) > 2; k++)
+        v = tlv_rng_normal(key, i + k * n);
     return v;
 }
 

@@ -1,4 +1,5 @@
-/* model.c -- the face that all architectures show: open by name or by file, forward, features, head. */
+/* model.c -- the face that all architectures show: open by name or by file, forward, features,
+ * head. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -13,15 +14,18 @@ struct tlv_model {
     tlv_dtype dtype;
 };
 
-/* ---- the architectures ------------------------------------------------------------------------------------ */
+/* ---- the architectures ----------------------------------------------------------------------- */
 
-static const struct { const tlvi_arch *at; int n; } FAMILIES[] = { { tlvi_resnet_cifar, 4 }, { tlvi_resnet, 3 } };
+static const struct {
+    const tlvi_arch *at;
+    int n;
+} FAMILIES[] = { { tlvi_resnet_cifar, 4 }, { tlvi_resnet, 3 } };
 enum { N_FAMILIES = sizeof FAMILIES / sizeof FAMILIES[0] };
 
 const char *const *tlv_model_archs(void)
 {
-    static const char *const names[] = { "resnet20", "resnet32", "resnet44", "resnet56", "resnet18", "resnet34",
-                                         "resnet50", NULL };
+    static const char *const names[] = { "resnet20", "resnet32", "resnet44", "resnet56",
+                                         "resnet18", "resnet34", "resnet50", NULL };
     return names;
 }
 
@@ -32,7 +36,8 @@ static const tlvi_arch *find_arch(tlv_ctx *c, const char *name)
         for (int i = 0; i < FAMILIES[f].n; i++) {
             const char *known = FAMILIES[f].at[i].name;
             if (name && strcmp(name, known) == 0) return &FAMILIES[f].at[i];
-            snprintf(list + strlen(list), sizeof list - strlen(list), "%s%s", list[0] ? ", " : "", known);
+            snprintf(list + strlen(list), sizeof list - strlen(list), "%s%s", list[0] ? ", " : "",
+                     known);
         }
     char hint[240];
     c->in_hand[0] = NULL;                               // no op is at work
@@ -68,14 +73,17 @@ int tlvi_names_classes(const tlvi_names *f, const char *head, int width)
     return f->shape[i].dim[0] <= INT32_MAX ? (int)f->shape[i].dim[0] : 0;
 }
 
-/* ---- opening ------------------------------------------------------------------------------------------------ */
+/* ---- opening --------------------------------------------------------------------------------- */
 
 static tlv_model *open_arch(tlv_ctx *c, const tlvi_arch *a, tlv_model_opts o)
 {
-    TLVI_REQUIRE(c, o.classes >= 0, TLV_ERR_ARG, "0 takes the architecture's own", "%s: %d classes", a->name, o.classes);
+    TLVI_REQUIRE(c, o.classes >= 0, TLV_ERR_ARG, "0 takes the architecture's own", "%s: %d classes",
+                 a->name, o.classes);
     tlv_model *m = c->err ? NULL : tlvi_alloc(c, sizeof *m);
     if (!m) return NULL;
-    *m = (tlv_model){ .c = c, .arch = a, .classes = o.classes ? o.classes : a->classes, .dtype = o.dtype };
+    *m = (tlv_model){
+        .c = c, .arch = a, .classes = o.classes ? o.classes : a->classes, .dtype = o.dtype
+    };
     m->module = tlvi_alloc(c, a->bytes);
     tlv_build *b = m->module ? tlv_build_begin(c, o.dtype) : NULL;
     if (b) {
@@ -110,16 +118,18 @@ const tlv_recipe *tlv_model_recipe(const tlv_model *m) { return &m->arch->recipe
 
 tlv_run tlv_model_run(tlv_ctx *c, const tlv_model *m, tlv_mode mode)
 {
-    return (tlv_run){ .c = c, .params = m->params, .mode = mode, .rng = tlv_rng_stream(c, "model") };
+    return (
+        tlv_run){ .c = c, .params = m->params, .mode = mode, .rng = tlv_rng_stream(c, "model") };
 }
 
-/* ---- forward ------------------------------------------------------------------------------------------------- */
+/* ---- forward --------------------------------------------------------------------------------- */
 
 tlv_tensor *tlv_model_features(const tlv_run *r, const tlv_model *m, const tlv_tensor *x)
 {
     if (!tlvi_ready1(r->c, m->arch->name, x)) return NULL;
-    TLVI_REQUIRE(r->c, x->ndim == 4 && x->shape[1] == 3, TLV_ERR_SHAPE, "images are [B,3,H,W], channels after batch",
-                 "%s: x is %s", m->arch->name, tlvi_shape_str(x).s);
+    TLVI_REQUIRE(r->c, x->ndim == 4 && x->shape[1] == 3, TLV_ERR_SHAPE,
+                 "images are [B,3,H,W], channels after batch", "%s: x is %s", m->arch->name,
+                 tlvi_shape_str(x).s);
     return m->arch->features(r, m->module, x);
 }
 
@@ -130,12 +140,14 @@ tlv_tensor *tlv_model_forward(const tlv_run *r, const tlv_model *m, const tlv_te
     return tlv_scope_end_keep(r->c, s, h ? m->arch->classify(r, m->module, h) : NULL);
 }
 
-/* ---- a new head ---------------------------------------------------------------------------------------------- */
+/* ---- a new head ------------------------------------------------------------------------------ */
 
-/* The same architecture with another number of classes, drawn afresh, takes over all but the head. */
+/* The same architecture with another number of classes, drawn afresh, takes over all but the
+ * head. */
 tlv_status tlv_model_new_head(tlv_ctx *c, tlv_model *m, int classes)
 {
-    tlv_model *fresh = open_arch(c, m->arch, (tlv_model_opts){ .classes = classes, .dtype = m->dtype });
+    tlv_model *fresh = open_arch(c, m->arch,
+                                 (tlv_model_opts){ .classes = classes, .dtype = m->dtype });
     if (!fresh) return c->err;
     char head[64];
     snprintf(head, sizeof head, "%s.*", m->arch->head);
@@ -155,7 +167,7 @@ tlv_status tlv_model_new_head(tlv_ctx *c, tlv_model *m, int classes)
     return c->err;
 }
 
-/* ---- from a file ---------------------------------------------------------------------------------------------- */
+/* ---- from a file ----------------------------------------------------------------------------- */
 
 static const char *without_module(const char *name)
 {
@@ -179,7 +191,8 @@ static int list_file(tlv_ctx *c, const tlv_file *f, listing *l)
     return 1;
 }
 
-/* The architecture that the names fit, of those called `arch` (NULL: any); NULL if there is none. */
+/* The architecture that the names fit, of those called `arch` (NULL: any); NULL if there is
+ * none. */
 static const tlvi_arch *fitting(const tlvi_names *names, const char *arch, int *classes)
 {
     for (int f = 0; f < N_FAMILIES; f++)
@@ -208,20 +221,22 @@ const char *tlv_model_detect(tlv_ctx *c, const char *path, int *classes)
     return a ? a->name : NULL;
 }
 
-static const tlvi_arch *detect(tlv_ctx *c, const tlvi_names *names, const char *arch, const char *path, int *classes)
+static const tlvi_arch *detect(tlv_ctx *c, const tlvi_names *names, const char *arch,
+                               const char *path, int *classes)
 {
     const tlvi_arch *fits = fitting(names, arch, classes);
     if (fits) return fits;
     const tlvi_arch *asked = arch ? find_arch(c, arch) : NULL;
     if (c->err) return NULL;
-    if (asked) return asked;                            // the load will say in detail what does not fit
+    if (asked) return asked; // the load will say in detail what does not fit
     tlvi_fail(c, TLV_ERR_NAME, "see what is inside with tlv-inspect, or name the architecture",
               "%s: its %d names (%s, ...) are of no architecture known here", path, names->n,
               names->n ? names->name[0] : "none");
     return NULL;
 }
 
-tlv_model *tlv_model_load(tlv_ctx *c, const char *path, const char *arch, tlv_model_opts o, tlv_load_report *report)
+tlv_model *tlv_model_load(tlv_ctx *c, const char *path, const char *arch, tlv_model_opts o,
+                          tlv_load_report *report)
 {
     tlv_file *f = tlv_file_open(c, path);
     listing l;
@@ -238,7 +253,8 @@ tlv_model *tlv_model_load(tlv_ctx *c, const char *path, const char *arch, tlv_mo
     tlv_model *m = open_arch(c, a, as_file);
     if (!m) return NULL;
     if (tlv_params_load(c, m->params, path, (tlv_load_opts){ 0 }, report) == TLV_OK
-        && (o.classes == 0 || o.classes == m->classes || tlv_model_new_head(c, m, o.classes) == TLV_OK))
+        && (o.classes == 0 || o.classes == m->classes
+            || tlv_model_new_head(c, m, o.classes) == TLV_OK))
         return m;
     tlv_model_close(m);
     return NULL;

@@ -1,8 +1,8 @@
 /* nn.h -- parameter sets, layers, models.
  *
  * A module is a plain struct of sizes and slots; the tensors live in a named set, tlv_params.  A
- * forward function is pure: parameters come in through tlv_run, and batch-norm statistics and taps leave
- * through its sinks.  Names are PyTorch's, so that published checkpoints map directly. */
+ * forward function is pure: parameters come in through tlv_run, and batch-norm statistics and taps
+ * leave through its sinks.  Names are PyTorch's, so that published checkpoints map directly. */
 #ifndef TLV_NN_H
 #define TLV_NN_H
 
@@ -12,25 +12,27 @@
 extern "C" {
 #endif
 
-/* ---- parameter sets (params.c) --------------------------------------------------------------------- *
- * A set is an immutable, shared schema (names, shapes) and a value an entry.  Entries are parameters or
- * buffers (running statistics: no gradient, not counted, untouched by axpy and optimizers).
- * Sets from open, build, load and clone own their tensors, outside any scope: tlv_params_close.  Sets
- * from grad, axpy and borrow belong to the innermost scope and end with it. */
+/* ---- parameter sets (params.c) ---------------------------------------------------------------- *
+ * A set is an immutable, shared schema (names, shapes) and a value an entry.  Entries are
+ * parameters or buffers (running statistics: no gradient, not counted, untouched by axpy and
+ * optimizers). Sets from open, build, load and clone own their tensors, outside any scope:
+ * tlv_params_close.  Sets from grad, axpy and borrow belong to the innermost scope and end with
+ * it. */
 typedef struct tlv_params tlv_params;
 
 int tlv_params_count(const tlv_params *p);                          /* entries, buffers included */
 const char *tlv_params_name(const tlv_params *p, int slot);
-tlv_tensor *tlv_params_get(const tlv_params *p, int slot);          /* NULL: a gradient that is zero */
+tlv_tensor *tlv_params_get(const tlv_params *p, int slot); /* NULL: a gradient that is zero */
 int tlv_params_find(const tlv_params *p, const char *name);         /* slot, or -1 */
 int tlv_params_is_buffer(const tlv_params *p, int slot);
 int tlv_params_is_frozen(const tlv_params *p, int slot);
-int64_t tlv_params_numel(const tlv_params *p, int trainable_only);  /* numbers in parameters, no buffers */
-void tlv_params_close(tlv_params *p);                               /* accepts NULL; TLV_ERR_STATE while borrowed */
+int64_t tlv_params_numel(const tlv_params *p,
+                         int trainable_only); /* numbers in parameters, no buffers */
+void tlv_params_close(tlv_params *p);         /* accepts NULL; TLV_ERR_STATE while borrowed */
 
-/* Patterns: '*' matches any run of characters, ',' separates alternatives: "head.*,*.bias".  A frozen
- * parameter gets no gradient; a batch norm whose running statistics are frozen uses them and leaves them
- * as they are.  Both return how many entries matched. */
+/* Patterns: '*' matches any run of characters, ',' separates alternatives: "head.*,*.bias".  A
+ * frozen parameter gets no gradient; a batch norm whose running statistics are frozen uses them and
+ * leaves them as they are.  Both return how many entries matched. */
 int tlv_params_freeze(tlv_params *p, const char *pattern);
 int tlv_params_unfreeze(tlv_params *p, const char *pattern);
 int tlv_match(const char *pattern, const char *name);
@@ -42,28 +44,37 @@ tlv_params *tlv_params_zeros(tlv_ctx *c, const tlv_params *p);
 tlv_status tlv_params_copy(tlv_ctx *c, tlv_params *dst, const tlv_params *src);
 /* Overwrites one entry; t has its shape and dtype. */
 tlv_status tlv_params_set(tlv_ctx *c, tlv_params *p, int slot, const tlv_tensor *t);
-/* A new set in which entries that match `drop` are gone and those of `add` (may be NULL) are appended:
- * for a new head.  Slots change: resolve them again. */
-tlv_params *tlv_params_edit(tlv_ctx *c, const tlv_params *p, const char *drop, const tlv_params *add);
+/* A new set in which entries that match `drop` are gone and those of `add` (may be NULL) are
+ * appended: for a new head.  Slots change: resolve them again. */
+tlv_params *tlv_params_edit(tlv_ctx *c, const tlv_params *p, const char *drop,
+                            const tlv_params *add);
 
-/* Gradients of loss with respect to every parameter that is not frozen: a set with p's schema, of the
- * innermost scope.  flags as tlv_grad; without TLV_CREATE_GRAPH the graph is consumed. */
+/* Gradients of loss with respect to every parameter that is not frozen: a set with p's schema, of
+ * the innermost scope.  flags as tlv_grad; without TLV_CREATE_GRAPH the graph is consumed. */
 tlv_params *tlv_params_grad(tlv_ctx *c, const tlv_tensor *loss, const tlv_params *p, int flags);
 /* p + a g, recorded: the inner step of MAML.  Entries without gradient and buffers are p's own. */
 tlv_params *tlv_params_axpy(tlv_ctx *c, const tlv_params *p, double a, const tlv_params *g);
-/* p's tensors as leaves of a child context over the same memory.  While such a set lives, p may not be
- * stepped, set or closed; it ends with its scope, in the child. */
+/* p's tensors as leaves of a child context over the same memory.  While such a set lives, p may not
+ * be stepped, set or closed; it ends with its scope, in the child. */
 tlv_params *tlv_params_borrow(tlv_ctx *child, const tlv_params *p);
 /* Ends s but hands the set and its tensors outwards, as tlv_scope_end_keep does; p may be NULL. */
 void tlv_scope_end_keep_params(tlv_ctx *c, tlv_scope s, tlv_params *p);
 /* Global L2 norm of all entries (double accumulation, in slot order). */
 double tlv_params_norm(tlv_ctx *c, const tlv_params *p);
 
-/* ---- building (build.c, init.c) ----------------------------------------------------------------------- */
+/* ---- building (build.c, init.c) -------------------------------------------------------------- */
 
 typedef enum tlv_init_kind {
-    TLV_INIT_ZEROS, TLV_INIT_ONES, TLV_INIT_CONST, TLV_INIT_UNIFORM, TLV_INIT_NORMAL, TLV_INIT_TRUNC_NORMAL,
-    TLV_INIT_KAIMING_UNIFORM, TLV_INIT_KAIMING_NORMAL, TLV_INIT_XAVIER_UNIFORM, TLV_INIT_XAVIER_NORMAL
+    TLV_INIT_ZEROS,
+    TLV_INIT_ONES,
+    TLV_INIT_CONST,
+    TLV_INIT_UNIFORM,
+    TLV_INIT_NORMAL,
+    TLV_INIT_TRUNC_NORMAL,
+    TLV_INIT_KAIMING_UNIFORM,
+    TLV_INIT_KAIMING_NORMAL,
+    TLV_INIT_XAVIER_UNIFORM,
+    TLV_INIT_XAVIER_NORMAL
 } tlv_init_kind;
 /* a: the value, bound, standard deviation or negative slope / gain that the kind takes; fans follow
  * PyTorch's rule (dim 1 x receptive field in, dim 0 x receptive field out). */
@@ -74,21 +85,21 @@ tlv_init tlv_init_uniform(double bound);
 tlv_init tlv_init_normal(double std);
 tlv_init tlv_init_trunc_normal(double std);                 /* cut at 2 std, as timm */
 tlv_init tlv_init_kaiming_uniform(double negative_slope);   /* torch.nn.Linear, Conv2d: sqrt(5) */
-tlv_init tlv_init_kaiming_normal(int fan_out);              /* ReLU gain; He et al. 2015, arXiv:1502.01852 */
+tlv_init tlv_init_kaiming_normal(int fan_out); /* ReLU gain; He et al. 2015, arXiv:1502.01852 */
 tlv_init tlv_init_xavier_uniform(double gain);              /* Glorot & Bengio 2010 */
 tlv_init tlv_init_xavier_normal(double gain);
 
-/* Collects names, shapes and inits; values are drawn at the end from (seed, name), so that a parameter's
- * start does not depend on what else is in the model. */
+/* Collects names, shapes and inits; values are drawn at the end from (seed, name), so that a
+ * parameter's start does not depend on what else is in the model. */
 typedef struct tlv_build tlv_build;
 tlv_build *tlv_build_begin(tlv_ctx *c, tlv_dtype d);
-void tlv_build_push(tlv_build *b, const char *name);        /* "layer1" -> names begin with "layer1." */
+void tlv_build_push(tlv_build *b, const char *name); /* "layer1" -> names begin with "layer1." */
 void tlv_build_pop(tlv_build *b);
 int tlv_build_param(tlv_build *b, const char *name, tlv_shape s, tlv_init init);    /* the slot */
 int tlv_build_buffer(tlv_build *b, const char *name, tlv_shape s, tlv_init init);
 tlv_params *tlv_build_end(tlv_build *b);                    /* frees b; NULL if anything failed */
 
-/* ---- running (run.c) ---------------------------------------------------------------------------------- */
+/* ---- running (run.c) ------------------------------------------------------------------------- */
 
 typedef enum tlv_mode { TLV_TRAIN = 0, TLV_EVAL = 1 } tlv_mode;
 
@@ -112,15 +123,16 @@ tlv_tensor *tlv_run_param(const tlv_run *r, int slot);
 
 tlv_stats *tlv_stats_open(tlv_ctx *c);
 void tlv_stats_close(tlv_stats *s);
-/* running = (1 - momentum) running + momentum batch, for each batch norm in call order, and forgets them.
- * p must be what the run used, or a set of the same schema.  r->stats may be NULL.  All or nothing: after an error,
- * one of its own too (TLV_ERR_NAME, TLV_ERR_STATE), what is pending is discarded and counted. */
+/* running = (1 - momentum) running + momentum batch, for each batch norm in call order, and forgets
+ * them. p must be what the run used, or a set of the same schema.  r->stats may be NULL.  All or
+ * nothing: after an error, one of its own too (TLV_ERR_NAME, TLV_ERR_STATE), what is pending is
+ * discarded and counted. */
 tlv_status tlv_run_apply_stats(const tlv_run *r, tlv_params *p);
-void tlv_stats_discard(tlv_stats *s);                       /* forgets without applying, and counts it */
+void tlv_stats_discard(tlv_stats *s); /* forgets without applying, and counts it */
 int64_t tlv_stats_discarded(const tlv_stats *s);            /* statistics never applied so far */
 
-/* Taps hold tensors by name with their history, in the scope where the sink was opened: for features and
- * Grad-CAM.  A pattern chooses what is kept. */
+/* Taps hold tensors by name with their history, in the scope where the sink was opened: for
+ * features and Grad-CAM.  A pattern chooses what is kept. */
 tlv_taps *tlv_taps_open(tlv_ctx *c, const char *pattern);
 void tlv_taps_close(tlv_taps *t);
 void tlv_taps_clear(tlv_taps *t);
@@ -129,31 +141,39 @@ const char *tlv_taps_name(const tlv_taps *t, int i);
 tlv_tensor *tlv_taps_get(const tlv_taps *t, int i);
 void tlv_run_tap(const tlv_run *r, const char *name, tlv_tensor *x);     /* for forward functions */
 
-/* ---- layers (layers.c) --------------------------------------------------------------------------------- */
+/* ---- layers (layers.c) ----------------------------------------------------------------------- */
 
-typedef struct tlv_linear_layer { int in, out, w, b; } tlv_linear_layer;            /* b: -1 without bias */
+typedef struct tlv_linear_layer {
+    int in, out, w, b;
+} tlv_linear_layer; /* b: -1 without bias */
 tlv_linear_layer tlv_linear_init(tlv_build *b, const char *name, int in, int out, int bias);
-tlv_tensor *tlv_linear_fwd(const tlv_run *r, const tlv_linear_layer *m, const tlv_tensor *x, tlv_act act);
+tlv_tensor *tlv_linear_fwd(const tlv_run *r, const tlv_linear_layer *m, const tlv_tensor *x,
+                           tlv_act act);
 
 typedef struct tlv_conv_layer { int in, out, k, w, b; tlv_conv2d_opts o; } tlv_conv_layer;
 /* torch.nn.Conv2d's init (Kaiming uniform, a = sqrt 5). */
-tlv_conv_layer tlv_conv_init(tlv_build *b, const char *name, int in, int out, int k, tlv_conv2d_opts o, int bias);
+tlv_conv_layer tlv_conv_init(tlv_build *b, const char *name, int in, int out, int k,
+                             tlv_conv2d_opts o, int bias);
 tlv_tensor *tlv_conv_fwd(const tlv_run *r, const tlv_conv_layer *m, const tlv_tensor *x);
 
-/* Ioffe & Szegedy 2015, arXiv:1502.03167.  Three explicit states: train (batch statistics), frozen (train
- * mode, but running statistics are frozen in the set), eval. */
-typedef struct tlv_bn_layer { int channels, gamma, beta, mean, var, count; double eps, momentum; } tlv_bn_layer;
+/* Ioffe & Szegedy 2015, arXiv:1502.03167.  Three explicit states: train (batch statistics), frozen
+ * (train mode, but running statistics are frozen in the set), eval. */
+typedef struct tlv_bn_layer {
+    int channels, gamma, beta, mean, var, count;
+    double eps, momentum;
+} tlv_bn_layer;
 tlv_bn_layer tlv_bn_init(tlv_build *b, const char *name, int channels);
-tlv_tensor *tlv_bn_fwd(const tlv_run *r, const tlv_bn_layer *m, const tlv_tensor *x, const tlv_tensor *residual, tlv_act act);
+tlv_tensor *tlv_bn_fwd(const tlv_run *r, const tlv_bn_layer *m, const tlv_tensor *x,
+                       const tlv_tensor *residual, tlv_act act);
 /* conv, then bn, residual, activation: one pass where the statistics are known. */
-tlv_tensor *tlv_conv_bn_fwd(const tlv_run *r, const tlv_conv_layer *conv, const tlv_bn_layer *bn, const tlv_tensor *x,
-                            const tlv_tensor *residual, tlv_act act);
+tlv_tensor *tlv_conv_bn_fwd(const tlv_run *r, const tlv_conv_layer *conv, const tlv_bn_layer *bn,
+                            const tlv_tensor *x, const tlv_tensor *residual, tlv_act act);
 
 typedef struct tlv_ln_layer { int dim, gamma, beta; double eps; } tlv_ln_layer;
 tlv_ln_layer tlv_ln_init(tlv_build *b, const char *name, int dim, double eps);
 tlv_tensor *tlv_ln_fwd(const tlv_run *r, const tlv_ln_layer *m, const tlv_tensor *x);
 
-/* ---- models (model.c, models/) ---------------------------------------------------------------------------- */
+/* ---- models (model.c, models/) --------------------------------------------------------------- */
 
 /* The preprocessing that a checkpoint expects. */
 typedef struct tlv_recipe {
@@ -165,19 +185,20 @@ typedef struct tlv_recipe {
 typedef struct tlv_model tlv_model;
 
 typedef struct tlv_model_opts {
-    int classes;                        /* 0: the architecture's own (10, 1000), or the checkpoint's */
+    int classes; /* 0: the architecture's own (10, 1000), or the checkpoint's */
     tlv_dtype dtype;                    /* TLV_F32 */
 } tlv_model_opts;
 
-/* Random weights: "resnet20", "resnet32", "resnet44", "resnet56" (32x32, option-A shortcut; He et al. 2015,
- * arXiv:1512.03385 section 4.2), "resnet18", "resnet34", "resnet50" (torchvision's).  TLV_ERR_ARG lists them. */
+/* Random weights: "resnet20", "resnet32", "resnet44", "resnet56" (32x32, option-A shortcut; He et
+ * al. 2015, arXiv:1512.03385 section 4.2), "resnet18", "resnet34", "resnet50" (torchvision's).
+ * TLV_ERR_ARG lists them. */
 tlv_model *tlv_model_open(tlv_ctx *c, const char *arch, tlv_model_opts o);
 void tlv_model_close(tlv_model *m);                         /* and its parameters; accepts NULL */
 
 const char *tlv_model_arch(const tlv_model *m);
 tlv_params *tlv_model_params(const tlv_model *m);
 int tlv_model_classes(const tlv_model *m);
-const char *tlv_model_head(const tlv_model *m);             /* "fc": its entries are fc.weight, fc.bias */
+const char *tlv_model_head(const tlv_model *m); /* "fc": its entries are fc.weight, fc.bias */
 const tlv_recipe *tlv_model_recipe(const tlv_model *m);
 const char *const *tlv_model_archs(void);                   /* names, NULL ends */
 
@@ -189,11 +210,11 @@ tlv_tensor *tlv_model_features(const tlv_run *r, const tlv_model *m, const tlv_t
 /* Replaces the head by a fresh one for so many classes. */
 tlv_status tlv_model_new_head(tlv_ctx *c, tlv_model *m, int classes);
 
-/* ---- files (load.c) ----------------------------------------------------------------------------------------- */
+/* ---- files (load.c) -------------------------------------------------------------------------- */
 
 typedef struct tlv_load_opts {
-    const char *allow_missing;          /* patterns of entries that may keep their values; NULL: none */
-    const char *ignore;                 /* patterns of names in the file that are not wanted; NULL: none */
+    const char *allow_missing; /* patterns of entries that may keep their values; NULL: none */
+    const char *ignore;        /* patterns of names in the file that are not wanted; NULL: none */
 } tlv_load_opts;
 
 typedef struct tlv_load_report {
@@ -202,18 +223,22 @@ typedef struct tlv_load_report {
     char text[256];                             /* one line for people */
 } tlv_load_report;
 
-/* Fills p from a safetensors file, strictly: every entry must be there with its shape (but a missing
- * num_batches_tracked is fine), and every tensor of the file must be wanted.  report may be NULL. */
-tlv_status tlv_params_load(tlv_ctx *c, tlv_params *p, const char *path, tlv_load_opts o, tlv_load_report *report);
+/* Fills p from a safetensors file, strictly: every entry must be there with its shape (but a
+ * missing num_batches_tracked is fine), and every tensor of the file must be wanted.  report may be
+ * NULL. */
+tlv_status tlv_params_load(tlv_ctx *c, tlv_params *p, const char *path, tlv_load_opts o,
+                           tlv_load_report *report);
 /* Writes beside and renames.  meta: key, value, key, value ... NULL; may be NULL. */
-tlv_status tlv_params_save(tlv_ctx *c, const tlv_params *p, const char *path, const char *const *meta);
+tlv_status tlv_params_save(tlv_ctx *c, const tlv_params *p, const char *path,
+                           const char *const *meta);
 
-/* Finds the architecture from the names and shapes in the file (o.classes 0: the file's) unless arch is given,
- * and loads it.  "module." prefixes are removed and reported. */
-tlv_model *tlv_model_load(tlv_ctx *c, const char *path, const char *arch, tlv_model_opts o, tlv_load_report *report);
+/* Finds the architecture from the names and shapes in the file (o.classes 0: the file's) unless
+ * arch is given, and loads it.  "module." prefixes are removed and reported. */
+tlv_model *tlv_model_load(tlv_ctx *c, const char *path, const char *arch, tlv_model_opts o,
+                          tlv_load_report *report);
 
-/* The architecture that names and shapes in a file belong to, and its classes (may be NULL); NULL without an error if
- * none is known here, NULL with the error if the file cannot be read. */
+/* The architecture that names and shapes in a file belong to, and its classes (may be NULL); NULL
+ * without an error if none is known here, NULL with the error if the file cannot be read. */
 const char *tlv_model_detect(tlv_ctx *c, const char *path, int *classes);
 
 #ifdef __cplusplus

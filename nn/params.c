@@ -3,7 +3,7 @@
 
 #include "nn/set.h"
 
-/* ---- schemas -------------------------------------------------------------------------------------------- */
+/* ---- schemas --------------------------------------------------------------------------------- */
 
 /* The error sticks if two entries have one name. */
 static int names_differ(tlv_ctx *c, const tlvi_entry *e, int n)
@@ -11,8 +11,9 @@ static int names_differ(tlv_ctx *c, const tlvi_entry *e, int n)
     for (int i = 0; i < n && !c->err; i++)
         for (int k = 0; k < i; k++)
             if (strcmp(e[i].name, e[k].name) == 0)
-                return tlvi_fail(c, TLV_ERR_NAME, "drop or rename one of them", "parameters: there are two entries '%s'",
-                                 e[i].name), 0;
+                return tlvi_fail(c, TLV_ERR_NAME, "drop or rename one of them",
+                                 "parameters: there are two entries '%s'", e[i].name),
+                       0;
     return c->err == TLV_OK;
 }
 
@@ -40,11 +41,11 @@ tlvi_schema *tlvi_schema_new(tlv_ctx *c, const tlvi_entry *e, int n)
 void tlvi_schema_unref(tlv_ctx *c, tlvi_schema *s)
 {
     if (!s || --s->refs > 0) return;
-    c->in_hand[0] = NULL;                               // the op before may have had these names in hand
+    c->in_hand[0] = NULL; // the op before may have had these names in hand
     tlvi_free(c, s, s->bytes);
 }
 
-/* ---- sets ------------------------------------------------------------------------------------------------ */
+/* ---- sets ------------------------------------------------------------------------------------ */
 
 static size_t block_bytes(const tlvi_schema *s)
 {
@@ -110,7 +111,8 @@ void tlv_params_close(tlv_params *p)
     if (!p || !p->owned) return;
     tlv_ctx *c = p->c;
     if (atomic_load(&p->borrows) > 0) {
-        tlvi_fail(c, TLV_ERR_STATE, "end the borrowing tasks first", "params_close: the set is still borrowed");
+        tlvi_fail(c, TLV_ERR_STATE, "end the borrowing tasks first",
+                  "params_close: the set is still borrowed");
         return;
     }
     for (int i = 0; i < p->schema->n; i++) tlvi_owned_free(p->value[i]);
@@ -123,13 +125,14 @@ void *tlvi_params_write(tlv_ctx *c, tlv_params *p, int slot)
     if (c->err) return NULL;
     TLVI_REQUIRE(c, p->owned && p->c == c, TLV_ERR_STATE, "write to the set that owns the tensors",
                  "%s: this set does not own its tensors", p->schema->entry[slot].name);
-    TLVI_REQUIRE(c, atomic_load(&p->borrows) == 0, TLV_ERR_STATE, "step after tlv_parallel_tasks has returned",
-                 "%s: the set is borrowed by a task", p->schema->entry[slot].name);
+    TLVI_REQUIRE(c, atomic_load(&p->borrows) == 0, TLV_ERR_STATE,
+                 "step after tlv_parallel_tasks has returned", "%s: the set is borrowed by a task",
+                 p->schema->entry[slot].name);
     p->value[slot]->buf->version++;
     return tlvi_ptr(p->value[slot]);
 }
 
-/* ---- reading ---------------------------------------------------------------------------------------------- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 int tlv_params_count(const tlv_params *p) { return p ? p->schema->n : 0; }
 
@@ -139,12 +142,18 @@ const char *tlv_params_name(const tlv_params *p, int slot)
 {
     return in_range(p, slot) ? p->schema->entry[slot].name : "";
 }
-tlv_tensor *tlv_params_get(const tlv_params *p, int slot) { return in_range(p, slot) ? p->value[slot] : NULL; }
+tlv_tensor *tlv_params_get(const tlv_params *p, int slot)
+{
+    return in_range(p, slot) ? p->value[slot] : NULL;
+}
 int tlv_params_is_buffer(const tlv_params *p, int slot)
 {
     return in_range(p, slot) && p->schema->entry[slot].is_buffer;
 }
-int tlv_params_is_frozen(const tlv_params *p, int slot) { return in_range(p, slot) && p->frozen[slot]; }
+int tlv_params_is_frozen(const tlv_params *p, int slot)
+{
+    return in_range(p, slot) && p->frozen[slot];
+}
 
 int tlv_params_find(const tlv_params *p, const char *name)
 {
@@ -162,7 +171,7 @@ int64_t tlv_params_numel(const tlv_params *p, int trainable_only)
     return n;
 }
 
-/* ---- patterns ---------------------------------------------------------------------------------------------- */
+/* ---- patterns -------------------------------------------------------------------------------- */
 
 /* One alternative [p, end) against a whole name; '*' takes any run. */
 static int match_one(const char *p, const char *end, const char *s)
@@ -205,7 +214,7 @@ static int set_frozen(tlv_params *p, const char *pattern, int frozen)
 int tlv_params_freeze(tlv_params *p, const char *pattern) { return set_frozen(p, pattern, 1); }
 int tlv_params_unfreeze(tlv_params *p, const char *pattern) { return set_frozen(p, pattern, 0); }
 
-/* ---- copies ------------------------------------------------------------------------------------------------- */
+/* ---- copies ---------------------------------------------------------------------------------- */
 
 int tlvi_params_same(tlv_ctx *c, const char *what, const tlv_params *a, const tlv_params *b)
 {
@@ -213,8 +222,8 @@ int tlvi_params_same(tlv_ctx *c, const char *what, const tlv_params *a, const tl
     if (a && b && a->schema == b->schema) return 1;
     c->in_hand[0] = NULL;
     tlvi_fail(c, TLV_ERR_NAME, "use sets made from one another by clone, grad or axpy",
-              "%s: the two sets have different names (%d and %d entries)", what, tlv_params_count(a),
-              tlv_params_count(b));
+              "%s: the two sets have different names (%d and %d entries)", what,
+              tlv_params_count(a), tlv_params_count(b));
     return 0;
 }
 
@@ -230,7 +239,9 @@ static int of_context(tlv_ctx *c, const char *what, const tlv_params *p)
     if (c->err) return 0;
     c->in_hand[0] = NULL;
     if (!p) tlvi_fail(c, TLV_ERR_ARG, "pass a parameter set", "%s: the set is NULL", what);
-    else if (p->c != c) tlvi_fail(c, TLV_ERR_CTX, "make both sets in one context", "%s: the set belongs to another context", what);
+    else if (p->c != c)
+        tlvi_fail(c, TLV_ERR_CTX, "make both sets in one context",
+                  "%s: the set belongs to another context", what);
     return c->err == TLV_OK;
 }
 
@@ -253,15 +264,16 @@ tlv_params *tlv_params_zeros(tlv_ctx *c, const tlv_params *p) { return like(c, p
 
 tlv_status tlv_params_set(tlv_ctx *c, tlv_params *p, int slot, const tlv_tensor *t)
 {
-    TLVI_CHECK(c, in_range(p, slot), TLV_ERR_ARG, "slots come from tlv_params_find", "params_set: slot %d of %d", slot,
-               tlv_params_count(p));
+    TLVI_CHECK(c, in_range(p, slot), TLV_ERR_ARG, "slots come from tlv_params_find",
+               "params_set: slot %d of %d", slot, tlv_params_count(p));
     if (!tlvi_ready1(c, "params_set", t)) return c->err;
     tlv_tensor *to = p->value[slot];
     TLVI_CHECK(c, p->owned, TLV_ERR_STATE, "write to the set that owns the tensors",
                "%s: this set does not own its tensors", tlv_params_name(p, slot));
-    TLVI_CHECK(c, tlvi_same_shape(to, t) && to->dtype == t->dtype, TLV_ERR_SHAPE, "reshape or cast it first",
-               "%s is %s%s, got %s%s", tlv_params_name(p, slot), tlv_dtype_name((tlv_dtype)to->dtype),
-               tlvi_shape_str(to).s, tlv_dtype_name((tlv_dtype)t->dtype), tlvi_shape_str(t).s);
+    TLVI_CHECK(c, tlvi_same_shape(to, t) && to->dtype == t->dtype, TLV_ERR_SHAPE,
+               "reshape or cast it first", "%s is %s%s, got %s%s", tlv_params_name(p, slot),
+               tlv_dtype_name((tlv_dtype)to->dtype), tlvi_shape_str(to).s,
+               tlv_dtype_name((tlv_dtype)t->dtype), tlvi_shape_str(t).s);
     if (tlvi_params_write(c, p, slot)) tlvi_copy_strided(c, t, to);
     return c->err;
 }
@@ -270,7 +282,9 @@ tlv_status tlv_params_copy(tlv_ctx *c, tlv_params *dst, const tlv_params *src)
 {
     if (!tlvi_params_same(c, "params_copy", dst, src)) return c->err;
     for (int i = 0; i < src->schema->n; i++)
-        if ((src->value[i] && !tlvi_ready1(c, "params_copy", src->value[i])) || !tlvi_params_write(c, dst, i)) return c->err;
+        if ((src->value[i] && !tlvi_ready1(c, "params_copy", src->value[i]))
+            || !tlvi_params_write(c, dst, i))
+            return c->err;
     for (int i = 0; i < src->schema->n; i++) fill(c, src->value[i], dst->value[i]);
     return c->err;
 }
@@ -285,9 +299,11 @@ static int edited(tlvi_entry *e, const tlv_params *p, const char *drop, const tl
     return n;
 }
 
-tlv_params *tlv_params_edit(tlv_ctx *c, const tlv_params *p, const char *drop, const tlv_params *add)
+tlv_params *tlv_params_edit(tlv_ctx *c, const tlv_params *p, const char *drop,
+                            const tlv_params *add)
 {
-    if (!of_context(c, "params_edit", p) || (add && !of_context(c, "params_edit", add))) return NULL;
+    if (!of_context(c, "params_edit", p) || (add && !of_context(c, "params_edit", add)))
+        return NULL;
     size_t bytes = sizeof(tlvi_entry) * (size_t)(p->schema->n + tlv_params_count(add));
     tlvi_entry *e = tlvi_alloc(c, bytes);
     if (!e) return NULL;
@@ -308,7 +324,7 @@ tlv_params *tlv_params_edit(tlv_ctx *c, const tlv_params *p, const char *drop, c
     return q;
 }
 
-/* ---- sets of a scope ------------------------------------------------------------------------------------------ */
+/* ---- sets of a scope ------------------------------------------------------------------------- */
 
 static int trainable(const tlv_params *p, int i)
 {
@@ -327,7 +343,8 @@ tlv_params *tlv_params_grad(tlv_ctx *c, const tlv_tensor *loss, const tlv_params
     for (int i = 0; i < n; i++)
         if (trainable(p, i)) wrt[k++] = p->value[i];
     if (k == 0)
-        tlvi_fail(c, TLV_ERR_NOGRAD, "unfreeze some with tlv_params_unfreeze", "params_grad: none of %d entries is trainable", n);
+        tlvi_fail(c, TLV_ERR_NOGRAD, "unfreeze some with tlv_params_unfreeze",
+                  "params_grad: none of %d entries is trainable", n);
     tlv_grad(c, loss, NULL, k, wrt, out, flags & TLV_CREATE_GRAPH ? flags : flags | TLV_CONSUME);
     k = 0;
     for (int i = 0; i < n && !c->err; i++)

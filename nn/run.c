@@ -9,7 +9,7 @@ tlv_tensor *tlv_run_param(const tlv_run *r, int slot)
     return tlv_params_get(r->params, slot);
 }
 
-/* ---- batch-norm statistics ------------------------------------------------------------------------------- *
+/* ---- batch-norm statistics -------------------------------------------------------------------- *
  * The sink keeps copies: the layers' scopes may end before the step does. */
 
 typedef struct stat { tlv_bn_layer m; const tlvi_schema *schema; double *mean, *var; } stat;
@@ -67,7 +67,8 @@ static void to_doubles(const tlv_tensor *t, double *out)
                                      : (double)tlvi_f32(t)[i * t->stride[0]];
 }
 
-void tlvi_stats_add(const tlv_run *r, const tlv_bn_layer *m, const tlv_tensor *mean, const tlv_tensor *var)
+void tlvi_stats_add(const tlv_run *r, const tlv_bn_layer *m, const tlv_tensor *mean,
+                    const tlv_tensor *var)
 {
     tlv_stats *s = r->stats;
     if (!s || !mean || !var || s->c->err) return;
@@ -133,7 +134,7 @@ tlv_status tlv_run_apply_stats(const tlv_run *r, tlv_params *p)
     return r->c->err;
 }
 
-/* ---- taps --------------------------------------------------------------------------------------------------- */
+/* ---- taps ------------------------------------------------------------------------------------ */
 
 enum { TAP_NAME = 96, TAPS = 64 };
 
@@ -162,15 +163,22 @@ void tlv_taps_close(tlv_taps *t)
 }
 void tlv_taps_clear(tlv_taps *t) { t->n = 0; }
 int tlv_taps_count(const tlv_taps *t) { return t->n; }
-const char *tlv_taps_name(const tlv_taps *t, int i) { return i >= 0 && i < t->n ? t->at[i].name : ""; }
-tlv_tensor *tlv_taps_get(const tlv_taps *t, int i) { return i >= 0 && i < t->n ? t->at[i].t : NULL; }
+const char *tlv_taps_name(const tlv_taps *t, int i)
+{
+    return i >= 0 && i < t->n ? t->at[i].name : "";
+}
+tlv_tensor *tlv_taps_get(const tlv_taps *t, int i)
+{
+    return i >= 0 && i < t->n ? t->at[i].t : NULL;
+}
 
 void tlv_run_tap(const tlv_run *r, const char *name, tlv_tensor *x)
 {
     tlv_taps *t = r->taps;
     if (!t || !x || r->c->err || r->c->replay || !tlv_match(t->pattern, name)) return;
     if (t->n == TAPS) {
-        tlvi_fail(r->c, TLV_ERR_LIMIT, "choose fewer by a pattern", "run_tap: more than %d taps, at %s", TAPS, name);
+        tlvi_fail(r->c, TLV_ERR_LIMIT, "choose fewer by a pattern",
+                  "run_tap: more than %d taps, at %s", TAPS, name);
         return;
     }
     snprintf(t->at[t->n].name, TAP_NAME, "%s", name);

@@ -38,10 +38,11 @@ void tlvi_schema_unref(tlv_ctx *c, tlvi_schema *s);
 /* A set with all values NULL that owns what is put there / that belongs to the innermost scope. */
 tlv_params *tlvi_params_owned(tlv_ctx *c, tlvi_schema *s);
 tlv_params *tlvi_params_scoped(tlv_ctx *c, tlvi_schema *s);
-/* Makes the owned tensor of a slot (uninitialised, row-major); wants gradients unless a buffer or frozen. */
+/* Makes the owned tensor of a slot (uninitialised, row-major); wants gradients unless a buffer or
+ * frozen. */
 tlv_tensor *tlvi_params_make(tlv_params *p, int slot);
-/* The memory of an owned slot, about to be written: its version moves on.  NULL with TLV_ERR_STATE while the
- * set is borrowed. */
+/* The memory of an owned slot, about to be written: its version moves on.  NULL with TLV_ERR_STATE
+ * while the set is borrowed. */
 void *tlvi_params_write(tlv_ctx *c, tlv_params *p, int slot);
 int tlvi_params_same(tlv_ctx *c, const char *what, const tlv_params *a, const tlv_params *b);
 

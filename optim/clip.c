@@ -1,14 +1,16 @@
 /* clip.c -- gradients kept in bounds. */
 #include "optim/segments.h"
 
-static tlv_params *map_set(tlv_ctx *c, const tlv_params *g, double scale, double lo, double hi, int clamp)
+static tlv_params *map_set(tlv_ctx *c, const tlv_params *g, double scale, double lo, double hi,
+                           int clamp)
 {
     if (c->err || !g) return NULL;
     tlv_params *q = tlvi_params_scoped(c, g->schema);
     for (int i = 0; q && i < g->schema->n; i++) {
         q->frozen[i] = g->frozen[i];
         if (!g->value[i] || g->schema->entry[i].is_buffer) continue;
-        q->value[i] = clamp ? tlv_clamp(c, g->value[i], lo, hi) : tlv_affine(c, g->value[i], scale, 0);
+        q->value[i] = clamp ? tlv_clamp(c, g->value[i], lo, hi)
+                            : tlv_affine(c, g->value[i], scale, 0);
         if (!q->value[i]) return NULL;
     }
     return q;

@@ -8,13 +8,15 @@ static void ema_piece(void *arg, int i, int64_t from, int64_t n)
     const ema_job *j = arg;
     const tlv_tensor *y = j->avg->value[i], *x = j->p->value[i];
     int64_t skip = from * (int64_t)tlv_dtype_size((tlv_dtype)y->dtype);
-    tlvi_ks(j->c, y->dtype)->lerp((size_t)n, j->decay, 1 - j->decay, (const char *)tlvi_ptr(x) + skip,
-                                  (char *)tlvi_ptr(y) + skip);
+    tlvi_ks(j->c, y->dtype)
+        ->lerp((size_t)n, j->decay, 1 - j->decay, (const char *)tlvi_ptr(x) + skip,
+               (char *)tlvi_ptr(y) + skip);
 }
 
 tlv_status tlv_ema_update(tlv_ctx *c, tlv_params *avg, const tlv_params *p, double decay)
 {
-    TLVI_CHECK(c, decay >= 0 && decay <= 1, TLV_ERR_ARG, "0.999 is usual", "ema_update: decay %g", decay);
+    TLVI_CHECK(c, decay >= 0 && decay <= 1, TLV_ERR_ARG, "0.999 is usual", "ema_update: decay %g",
+               decay);
     if (!tlvi_params_same(c, "ema_update", avg, p)) return c->err;
     int n = p->schema->n;
     tlv_scope s = tlv_scope_begin_with(c, TLV_NO_GRAD);

@@ -1,6 +1,6 @@
 /* lbfgs.c -- limited-memory BFGS with a strong-Wolfe line search, in double over one flat vector.
- * Nocedal & Wright, Numerical Optimization: alg. 7.4 (two loops), 3.5 and 3.6 (bracket and zoom), eq. 3.59
- * (cubic). Constants and stopping rules are torch.optim.LBFGS's. */
+ * Nocedal & Wright, Numerical Optimization: alg. 7.4 (two loops), 3.5 and 3.6 (bracket and zoom),
+ * eq. 3.59 (cubic). Constants and stopping rules are torch.optim.LBFGS's. */
 #include <math.h>
 
 #include "optim/segments.h"
@@ -23,7 +23,7 @@ typedef struct memory { pair *at; int n, cap; double h0; } memory;
 
 typedef struct point { double t, f, slope; double *g; } point;      /* on the line x + t d */
 
-/* ---- vectors ---------------------------------------------------------------------------------------------- */
+/* ---- vectors --------------------------------------------------------------------------------- */
 
 static double dot(int64_t n, const double *a, const double *b)
 {
@@ -35,7 +35,8 @@ static double dot(int64_t n, const double *a, const double *b)
 static double max_abs(int64_t n, const double *a)
 {
     double m = 0;
-    for (int64_t i = 0; i < n; i++) m = fabs(a[i]) > m || a[i] != a[i] ? fabs(a[i]) : m;      // NaN stays
+    for (int64_t i = 0; i < n; i++)
+        m = fabs(a[i]) > m || a[i] != a[i] ? fabs(a[i]) : m; // NaN stays
     return m;
 }
 
@@ -55,21 +56,26 @@ static void vector_free(problem *q, double *v)
     if (v) tlvi_free(q->c, v, (size_t)(q->n ? q->n : 1) * sizeof(double));
 }
 
-/* ---- between the set and the flat vector -------------------------------------------------------------------- */
+/* ---- between the set and the flat vector ----------------------------------------------------- */
 
-static int trainable(const tlv_params *p, int i) { return !p->schema->entry[i].is_buffer && !p->frozen[i]; }
+static int trainable(const tlv_params *p, int i)
+{
+    return !p->schema->entry[i].is_buffer && !p->frozen[i];
+}
 
 static int64_t copy_out(const tlv_tensor *t, double *x, int64_t n)
 {
     const double *d = t ? tlvi_ptr(t) : NULL;
-    for (int64_t i = 0; i < n; i++) x[i] = !t ? 0 : t->dtype == TLV_F64 ? d[i] : (double)tlvi_f32(t)[i];
+    for (int64_t i = 0; i < n; i++)
+        x[i] = !t ? 0 : t->dtype == TLV_F64 ? d[i] : (double)tlvi_f32(t)[i];
     return n;
 }
 
 static void flatten(const tlv_params *shape, const tlv_params *p, double *x)
 {
     for (int i = 0; i < shape->schema->n; i++)
-        if (trainable(shape, i)) x += copy_out(p->value[i], x, tlvi_shape_numel(shape->schema->entry[i].shape));
+        if (trainable(shape, i))
+            x += copy_out(p->value[i], x, tlvi_shape_numel(shape->schema->entry[i].shape));
 }
 
 /* After an error only to take back what was written before it. */
@@ -106,15 +112,17 @@ static double evaluate(problem *q, const double *x, double *g)
     return f;
 }
 
-/* ---- line search ------------------------------------------------------------------------------------------------ */
+/* ---- line search ----------------------------------------------------------------------------- */
 
 /* Minimiser of the cubic through two points with slopes, kept within [lo, hi]. */
 static double cubic(const point *a, const point *b, double lo, double hi)
 {
-    double d1 = a->slope + b->slope - 3 * (a->f - b->f) / (a->t - b->t), sq = d1 * d1 - a->slope * b->slope;
+    double d1 = a->slope + b->slope - 3 * (a->f - b->f) / (a->t - b->t),
+           sq = d1 * d1 - a->slope * b->slope;
     if (!(sq >= 0)) return 0.5 * (lo + hi);
     double d2 = sqrt(sq), t;
-    if (a->t <= b->t) t = b->t - (b->t - a->t) * ((b->slope + d2 - d1) / (b->slope - a->slope + 2 * d2));
+    if (a->t <= b->t)
+        t = b->t - (b->t - a->t) * ((b->slope + d2 - d1) / (b->slope - a->slope + 2 * d2));
     else t = a->t - (a->t - b->t) * ((a->slope + d2 - d1) / (a->slope - b->slope + 2 * d2));
     return t < lo ? lo : t > hi ? hi : t == t ? t : 0.5 * (lo + hi);
 }
@@ -124,7 +132,7 @@ typedef struct search {
     const double *x, *d;                /* the line */
     double *at;                         /* scratch: x + t d */
     double f0, slope0, tol, d_max;
-    point a, b, fresh;                  /* ends of the bracket, the newest point; each with its own g */
+    point a, b, fresh; /* ends of the bracket, the newest point; each with its own g */
     int iter;
 } search;
 
@@ -140,7 +148,7 @@ static void probe(search *s, double t)
     s->fresh.slope = dot(s->q->n, s->fresh.g, s->d);
     if (!s->q->c->err && isfinite(s->fresh.f) && isfinite(s->fresh.slope)) return;
     s->q->broken = 1;
-    s->fresh.f = INFINITY;                              // too high: the search turns back and halves its steps
+    s->fresh.f = INFINITY; // too high: the search turns back and halves its steps
     s->fresh.slope = 0;
 }
 
@@ -151,10 +159,17 @@ static void swap(point *p, point *q)
     *q = t;
 }
 
-static int too_high(const search *s, const point *p) { return p->f > s->f0 + C1 * p->t * s->slope0; }
-static int flat_enough(const search *s, const point *p) { return fabs(p->slope) <= -C2 * s->slope0; }
+static int too_high(const search *s, const point *p)
+{
+    return p->f > s->f0 + C1 * p->t * s->slope0;
+}
+static int flat_enough(const search *s, const point *p)
+{
+    return fabs(p->slope) <= -C2 * s->slope0;
+}
 
-/* Moves outwards until a bracket [a, b] is found; 1 if a point on the way is good already (then in a). */
+/* Moves outwards until a bracket [a, b] is found; 1 if a point on the way is good already (then in
+ * a). */
 static int bracket(search *s)
 {
     while (s->iter < MAX_SEARCH && !s->q->c->err) {
@@ -178,10 +193,12 @@ static void zoom(search *s)
     if (s->b.f < s->a.f) swap(&s->a, &s->b);
     while (s->iter < MAX_SEARCH && fabs(s->b.t - s->a.t) * s->d_max >= s->tol && !s->q->c->err) {
         double lo = s->a.t < s->b.t ? s->a.t : s->b.t, hi = s->a.t < s->b.t ? s->b.t : s->a.t;
-        double t = cubic(s->a.t <= s->b.t ? &s->a : &s->b, s->a.t <= s->b.t ? &s->b : &s->a, lo, hi);
+        double t = cubic(s->a.t <= s->b.t ? &s->a : &s->b, s->a.t <= s->b.t ? &s->b : &s->a, lo,
+                         hi);
         double edge = 0.1 * (hi - lo);
         if (hi - t < edge || t - lo < edge) {           // too near an end: second time, step inside
-            if (stuck || t >= hi || t <= lo) t = fabs(t - hi) < fabs(t - lo) ? hi - edge : lo + edge, stuck = 0;
+            if (stuck || t >= hi || t <= lo)
+                t = fabs(t - hi) < fabs(t - lo) ? hi - edge : lo + edge, stuck = 0;
             else stuck = 1;
         } else {
             stuck = 0;
@@ -200,9 +217,10 @@ static void zoom(search *s)
     }
 }
 
-/* ---- directions ---------------------------------------------------------------------------------------------------- */
+/* ---- directions ------------------------------------------------------------------------------ */
 
-static int remember(problem *q, memory *m, const double *g, const double *old_g, const double *d, double t)
+static int remember(problem *q, memory *m, const double *g, const double *old_g, const double *d,
+                    double t)
 {
     double *s = vector(q), *y = vector(q);
     if (!s || !y) { vector_free(q, s); vector_free(q, y); return 0; }
@@ -235,7 +253,7 @@ static void direction(problem *q, const memory *m, const double *g, double *d, d
         axpy(q->n, alpha[i] - m->at[i].rho * dot(q->n, m->at[i].y, d), m->at[i].s, d);
 }
 
-/* ---- the loop ------------------------------------------------------------------------------------------------------- */
+/* ---- the loop -------------------------------------------------------------------------------- */
 
 typedef struct work { double *x, *g, *old_g, *d, *at, *ga, *gb, *gf, *alpha; memory m; } work;
 
@@ -289,7 +307,8 @@ static void iterate(problem *q, work *w, tlv_lbfgs_opts o, tlv_lbfgs_report *r)
         for (int64_t i = 0; i < q->n; i++) l1 += fabs(w->g[i]);
         r->why = "no descent";
         if (slope > -o.tol_change) break;
-        t = line_search(q, w, &f, slope, k == 1 ? (1 / l1 < 1 ? 1 / l1 : 1) * o.lr : o.lr, o.tol_change);
+        t = line_search(q, w, &f, slope, k == 1 ? (1 / l1 < 1 ? 1 / l1 : 1) * o.lr : o.lr,
+                        o.tol_change);
         r->iterations = k;
         r->why = "not finite";
         if (q->broken && f >= before) break;
@@ -307,7 +326,8 @@ static void iterate(problem *q, work *w, tlv_lbfgs_opts o, tlv_lbfgs_report *r)
     r->max_grad = max_abs(q->n, w->g);
 }
 
-tlv_status tlv_lbfgs(tlv_ctx *c, tlv_params *p, tlv_loss_fn loss, void *user, tlv_lbfgs_opts o, tlv_lbfgs_report *report)
+tlv_status tlv_lbfgs(tlv_ctx *c, tlv_params *p, tlv_loss_fn loss, void *user, tlv_lbfgs_opts o,
+                     tlv_lbfgs_report *report)
 {
     tlv_lbfgs_report r = { .why = "error" };
     if (!o.max_iter) o.max_iter = 20;
@@ -316,8 +336,9 @@ tlv_status tlv_lbfgs(tlv_ctx *c, tlv_params *p, tlv_loss_fn loss, void *user, tl
     if (o.lr == 0) o.lr = 1;
     if (o.tol_grad == 0) o.tol_grad = 1e-7;
     if (o.tol_change == 0) o.tol_change = 1e-9;
-    TLVI_CHECK(c, p && loss && o.max_iter > 0 && o.history > 0, TLV_ERR_ARG, "pass parameters and a loss",
-               "lbfgs: %d iterations, history %d", o.max_iter, o.history);
+    TLVI_CHECK(c, p && loss && o.max_iter > 0 && o.history > 0, TLV_ERR_ARG,
+               "pass parameters and a loss", "lbfgs: %d iterations, history %d", o.max_iter,
+               o.history);
     problem q = { .c = c, .p = p, .loss = loss, .user = user, .n = tlv_params_numel(p, 1) };
     work w = { 0 };
     if (work_open(&q, &w, o.history)) {

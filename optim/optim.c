@@ -20,12 +20,19 @@ struct tlv_optim {
     size_t bytes;
 };
 
-tlv_adam_opts tlv_adam_defaults(void) { return (tlv_adam_opts){ 1e-3, 0.9, 0.999, 1e-8, 0, 0, NULL, 0 }; }
-tlv_adam_opts tlv_adamw_defaults(void) { return (tlv_adam_opts){ 1e-3, 0.9, 0.999, 1e-8, 0.01, 1, NULL, 0 }; }
+tlv_adam_opts tlv_adam_defaults(void)
+{
+    return (tlv_adam_opts){ 1e-3, 0.9, 0.999, 1e-8, 0, 0, NULL, 0 };
+}
+tlv_adam_opts tlv_adamw_defaults(void)
+{
+    return (tlv_adam_opts){ 1e-3, 0.9, 0.999, 1e-8, 0.01, 1, NULL, 0 };
+}
 
-/* ---- opening ------------------------------------------------------------------------------------------------- */
+/* ---- opening --------------------------------------------------------------------------------- */
 
-static void take_groups(tlv_optim *o, const tlv_params *p, double decay, const tlv_group *groups, int n)
+static void take_groups(tlv_optim *o, const tlv_params *p, double decay, const tlv_group *groups,
+                        int n)
 {
     for (int i = 0; i < o->n; i++) {
         o->lr_scale[i] = 1;
@@ -41,9 +48,11 @@ static void take_groups(tlv_optim *o, const tlv_params *p, double decay, const t
 static tlv_optim *open_optim(tlv_ctx *c, const tlv_params *p, rule r, double lr, int moments)
 {
     TLVI_REQUIRE(c, p, TLV_ERR_ARG, "pass the parameters", "optim: parameters are NULL");
-    TLVI_REQUIRE(c, p->c == c, TLV_ERR_CTX, "open it in the context of the parameters", "optim: the parameters belong to another context");
+    TLVI_REQUIRE(c, p->c == c, TLV_ERR_CTX, "open it in the context of the parameters",
+                 "optim: the parameters belong to another context");
     if (c->err) return NULL;
-    size_t n = (size_t)p->schema->n, bytes = sizeof(tlv_optim) + n * (sizeof(int64_t) + 2 * sizeof(double) + 1);
+    size_t n = (size_t)p->schema->n,
+           bytes = sizeof(tlv_optim) + n * (sizeof(int64_t) + 2 * sizeof(double) + 1);
     tlv_optim *o = tlvi_alloc(c, bytes);
     if (!o) return NULL;
     memset(o, 0, bytes);
@@ -66,10 +75,12 @@ static tlv_optim *open_optim(tlv_ctx *c, const tlv_params *p, rule r, double lr,
 
 tlv_optim *tlv_sgd_open(tlv_ctx *c, const tlv_params *p, tlv_sgd_opts s)
 {
-    TLVI_REQUIRE(c, s.lr >= 0 && s.momentum >= 0 && s.weight_decay >= 0
-                 && (!s.nesterov || (s.momentum > 0 && s.dampening == 0)), TLV_ERR_ARG,
-                 "numbers are >= 0; Nesterov needs momentum and no dampening",
-                 "sgd: lr %g, momentum %g, dampening %g, weight decay %g", s.lr, s.momentum, s.dampening, s.weight_decay);
+    TLVI_REQUIRE(c,
+                 s.lr >= 0 && s.momentum >= 0 && s.weight_decay >= 0
+                     && (!s.nesterov || (s.momentum > 0 && s.dampening == 0)),
+                 TLV_ERR_ARG, "numbers are >= 0; Nesterov needs momentum and no dampening",
+                 "sgd: lr %g, momentum %g, dampening %g, weight decay %g", s.lr, s.momentum,
+                 s.dampening, s.weight_decay);
     tlv_optim *o = open_optim(c, p, SGD, s.lr, s.momentum != 0);
     if (!o) return NULL;
     o->sgd = s;
@@ -79,9 +90,12 @@ tlv_optim *tlv_sgd_open(tlv_ctx *c, const tlv_params *p, tlv_sgd_opts s)
 
 tlv_optim *tlv_adam_open(tlv_ctx *c, const tlv_params *p, tlv_adam_opts a)
 {
-    TLVI_REQUIRE(c, a.lr >= 0 && a.eps >= 0 && a.beta1 >= 0 && a.beta1 < 1 && a.beta2 >= 0 && a.beta2 < 1
-                 && a.weight_decay >= 0, TLV_ERR_ARG, "start from tlv_adam_defaults()",
-                 "adam: lr %g, betas %g %g, eps %g, weight decay %g", a.lr, a.beta1, a.beta2, a.eps, a.weight_decay);
+    TLVI_REQUIRE(c,
+                 a.lr >= 0 && a.eps >= 0 && a.beta1 >= 0 && a.beta1 < 1 && a.beta2 >= 0
+                     && a.beta2 < 1 && a.weight_decay >= 0,
+                 TLV_ERR_ARG, "start from tlv_adam_defaults()",
+                 "adam: lr %g, betas %g %g, eps %g, weight decay %g", a.lr, a.beta1, a.beta2, a.eps,
+                 a.weight_decay);
     tlv_optim *o = open_optim(c, p, ADAM, a.lr, 2);
     if (!o) return NULL;
     o->adam = a;
@@ -98,7 +112,7 @@ void tlv_optim_close(tlv_optim *o)
     tlvi_free(o->c, o, o->bytes);
 }
 
-/* ---- the step --------------------------------------------------------------------------------------------------- */
+/* ---- the step -------------------------------------------------------------------------------- */
 
 typedef struct step_job { tlv_optim *o; tlv_params *p, *g; } step_job;
 
@@ -119,12 +133,20 @@ static void step_piece(void *arg, int i, int64_t from, int64_t n)
     const void *g = at(j->g->value[i], from);
     int64_t t = o->slot_steps[i];                   // counted already: 1 in the first step
     if (o->rule == SGD) {
-        double co[7] = { lr, o->sgd.momentum, 1 - o->sgd.dampening, coupled, shrink, o->sgd.nesterov, t == 1 };
+        double co[7] = { lr,      o->sgd.momentum, 1 - o->sgd.dampening,
+                         coupled, shrink,          o->sgd.nesterov,
+                         t == 1 };
         k->sgd_step((size_t)n, p, g, m, co);
         return;
     }
     double b1 = o->adam.beta1, b2 = o->adam.beta2;
-    double co[7] = { lr / (1 - pow(b1, (double)t)), b1, b2, 1 / sqrt(1 - pow(b2, (double)t)), o->adam.eps, coupled, shrink };
+    double co[7] = { lr / (1 - pow(b1, (double)t)),
+                     b1,
+                     b2,
+                     1 / sqrt(1 - pow(b2, (double)t)),
+                     o->adam.eps,
+                     coupled,
+                     shrink };
     k->adam_step((size_t)n, p, g, m, at(o->moment[1]->value[i], from), co);
 }
 
@@ -134,7 +156,8 @@ static int choose(tlv_ctx *c, tlv_optim *o, tlv_params *p, const tlv_params *g)
     if (!tlvi_params_same(c, "optim_step", p, g)) return 0;
     if (p->schema != o->schema) {
         tlvi_fail(c, TLV_ERR_NAME, "open an optimizer for the new set",
-                  "optim_step: the optimizer was opened for other names (%d entries, not %d)", o->n, p->schema->n);
+                  "optim_step: the optimizer was opened for other names (%d entries, not %d)", o->n,
+                  p->schema->n);
         return 0;
     }
     o->skipped = 0;
@@ -152,7 +175,10 @@ tlv_status tlv_optim_step(tlv_ctx *c, tlv_optim *o, tlv_params *p, const tlv_par
     if (c->err) return c->err;
     c->in_hand[0] = NULL;
     TLVI_CHECK(c, o && p && g, TLV_ERR_ARG, "pass an optimizer, parameters and their gradients",
-               "optim_step: the %s NULL", !o ? "optimizer is" : !p ? "parameters are" : "gradients are");
+               "optim_step: the %s NULL",
+               !o   ? "optimizer is"
+               : !p ? "parameters are"
+                    : "gradients are");
     tlv_mem_phase before = tlvi_phase(c, TLV_PHASE_STEP);
     tlv_scope s = tlv_scope_begin_with(c, TLV_NO_GRAD);
     tlv_params *dense = tlvi_dense(c, g);
@@ -168,14 +194,17 @@ tlv_status tlv_optim_step(tlv_ctx *c, tlv_optim *o, tlv_params *p, const tlv_par
     return c->err;
 }
 
-/* ---- small things ------------------------------------------------------------------------------------------------ */
+/* ---- small things ---------------------------------------------------------------------------- */
 
 void tlv_optim_set_lr(tlv_optim *o, double lr) { o->lr = lr; }
 double tlv_optim_lr(const tlv_optim *o) { return o->lr; }
 int64_t tlv_optim_steps(const tlv_optim *o) { return o->steps; }
 int tlv_optim_skipped(const tlv_optim *o) { return o->skipped; }
 tlv_params *tlv_optim_moment(tlv_optim *o, int i) { return i >= 0 && i < 2 ? o->moment[i] : NULL; }
-int64_t tlv_optim_slot_steps(const tlv_optim *o, int slot) { return slot >= 0 && slot < o->n ? o->slot_steps[slot] : 0; }
+int64_t tlv_optim_slot_steps(const tlv_optim *o, int slot)
+{
+    return slot >= 0 && slot < o->n ? o->slot_steps[slot] : 0;
+}
 
 void tlv_optim_set_steps(tlv_optim *o, int64_t steps, const int64_t *slot_steps)
 {

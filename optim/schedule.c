@@ -22,9 +22,13 @@ double tlv_lr_cosine(double lr, double lr_min, int64_t t, int64_t n)
     return lr_min + 0.5 * (lr - lr_min) * (1 + cos(PI * x));
 }
 
-static double anneal(double from, double to, double x) { return to + 0.5 * (from - to) * (1 + cos(PI * x)); }
+static double anneal(double from, double to, double x)
+{
+    return to + 0.5 * (from - to) * (1 + cos(PI * x));
+}
 
-double tlv_lr_one_cycle(double lr_max, int64_t t, int64_t n, double pct, double div, double final_div)
+double tlv_lr_one_cycle(double lr_max, int64_t t, int64_t n, double pct, double div,
+                        double final_div)
 {
     double start = lr_max / div, end = start / final_div;
     double up = pct * (double)n - 1, down = (double)n - 1, x = (double)t;

@@ -31,7 +31,8 @@ int64_t *tlvi_segments_room(tlv_ctx *c, const tlv_params *p)
     return t ? tlvi_ptr(t) : NULL;
 }
 
-void tlvi_segments(tlv_ctx *c, const tlv_params *p, const uint8_t *use, tlvi_segment_fn fn, void *arg, int64_t *room)
+void tlvi_segments(tlv_ctx *c, const tlv_params *p, const uint8_t *use, tlvi_segment_fn fn,
+                   void *arg, int64_t *room)
 {
     int n = p->schema->n;
     int64_t *first = room, total = 0;

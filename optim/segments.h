@@ -5,11 +5,13 @@
 #include "nn/set.h"
 #include "optim/optim.h"
 
-/* Calls fn for pieces of the slots with use[slot] != 0: offset from, n numbers of slot.  room comes from
- * tlvi_segments_room, of the innermost scope: what may fail is done before anything changes. */
+/* Calls fn for pieces of the slots with use[slot] != 0: offset from, n numbers of slot.  room comes
+ * from tlvi_segments_room, of the innermost scope: what may fail is done before anything
+ * changes. */
 typedef void (*tlvi_segment_fn)(void *arg, int slot, int64_t from, int64_t n);
 int64_t *tlvi_segments_room(tlv_ctx *c, const tlv_params *p);
-void tlvi_segments(tlv_ctx *c, const tlv_params *p, const uint8_t *use, tlvi_segment_fn fn, void *arg, int64_t *room);
+void tlvi_segments(tlv_ctx *c, const tlv_params *p, const uint8_t *use, tlvi_segment_fn fn,
+                   void *arg, int64_t *room);
 
 /* Trainable, with a gradient. */
 static inline int tlvi_has_grad(const tlv_params *p, const tlv_params *g, int i)

@@ -1,11 +1,11 @@
 /* attn.c -- attention in blocks of query rows.
  *
- * For a block of rows the scores against all visible keys stand in a scratch matrix [rows, tk]; products run
- * on gemm_tile with K and V packed once a head.  Everything of one head is done by one thread in row order,
- * so no sum depends on the number of threads. */
+ * For a block of rows the scores against all visible keys stand in a scratch matrix [rows, tk];
+ * products run on gemm_tile with K and V packed once a head.  Everything of one head is done by one
+ * thread in row order, so no sum depends on the number of threads. */
 #include "tensor/attn.h"
 
-enum { SCORES = 32 << 10, ROWS_LEAST = 8, ROWS_MOST = 64 };     // values of a block of scores; its rows
+enum { SCORES = 32 << 10, ROWS_LEAST = 8, ROWS_MOST = 64 }; // values of a block of scores; its rows
 
 typedef struct attn {
     const tlvi_attn_job *j;
@@ -33,7 +33,7 @@ static inline int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
 static inline int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
 static inline int64_t round_up(int64_t a, int64_t to) { return (a + to - 1) / to * to; }
 
-/* ---- scratch ------------------------------------------------------------------------------------------- */
+/* ---- scratch --------------------------------------------------------------------------------- */
 
 /* Hands out pieces of p (or only counts them, p NULL). */
 static char *take(char *p, int64_t *at, int64_t values, int64_t size)
@@ -46,7 +46,8 @@ static char *take(char *p, int64_t *at, int64_t values, int64_t size)
 static room lay_out(const attn *a, char *p, int backward, int64_t *bytes)
 {
     const tlvi_attn_job *j = a->j;
-    int64_t nr = a->k->nr, tk = round_up(j->tk, nr), d = round_up(j->d, nr), dv = round_up(j->dv, nr), at = 0;
+    int64_t nr = a->k->nr, tk = round_up(j->tk, nr), d = round_up(j->d, nr),
+            dv = round_up(j->dv, nr), at = 0;
     room r = { 0 };
     r.kt = take(p, &at, tk * j->d, a->size);
     r.s = take(p, &at, a->rows * a->lds, a->size);
@@ -87,7 +88,7 @@ static room room_of(const attn *a, int worker, int backward)
     return lay_out(a, a->scratch + worker * a->each, backward, &bytes);
 }
 
-/* ---- products -------------------------------------------------------------------------------------------- */
+/* ---- products -------------------------------------------------------------------------------- */
 
 static char *at(const attn *a, const void *p, int64_t i) { return (char *)p + i * a->size; }
 
@@ -97,16 +98,18 @@ static char *array_at(const attn *a, const tlvi_attn_array *x, int64_t b, int64_
 }
 
 /* b [n_k, n] with strides rs, cs into panels of nr columns. */
-static void pack(const attn *a, int64_t n_k, int64_t n, const void *b, int64_t rs, int64_t cs, char *to)
+static void pack(const attn *a, int64_t n_k, int64_t n, const void *b, int64_t rs, int64_t cs,
+                 char *to)
 {
     int nr = a->k->nr;
     for (int64_t j = 0; j < n; j += nr)
-        a->k->gemm_pack_b((int)min64(nr, n - j), nr, n_k, at(a, b, j * cs), rs, cs, at(a, to, j * n_k));
+        a->k->gemm_pack_b((int)min64(nr, n - j), nr, n_k, at(a, b, j * cs), rs, cs,
+                          at(a, to, j * n_k));
 }
 
 /* c [m,n] (+)= x [m,n_k] b, where x[i,p] = x[i*rs + p*cs] and b lies in panels of `depth` rows. */
-static void product(const attn *a, int64_t m, int64_t n, int64_t n_k, const void *x, int64_t rs, int64_t cs,
-                    const char *b, int64_t depth, void *c, int64_t ldc, int add)
+static void product(const attn *a, int64_t m, int64_t n, int64_t n_k, const void *x, int64_t rs,
+                    int64_t cs, const char *b, int64_t depth, void *c, int64_t ldc, int add)
 {
     const tlvi_kset *k = a->k;
     if (n_k == 0 && !add)
@@ -117,13 +120,13 @@ static void product(const attn *a, int64_t m, int64_t n, int64_t n_k, const void
             int64_t kc = min64(k->kc, n_k - p);
             const char *panel = at(a, b, j * depth + p * k->nr);
             for (int64_t i = 0; i < m; i += k->mr)
-                k->gemm_tile((int)min64(k->mr, m - i), cols, kc, at(a, x, i * rs + p * cs), rs, cs, panel,
-                             k->nr, at(a, c, i * ldc + j), ldc, add || p > 0);
+                k->gemm_tile((int)min64(k->mr, m - i), cols, kc, at(a, x, i * rs + p * cs), rs, cs,
+                             panel, k->nr, at(a, c, i * ldc + j), ldc, add || p > 0);
         }
     }
 }
 
-/* ---- one block of rows ---------------------------------------------------------------------------------------- */
+/* ---- one block of rows ----------------------------------------------------------------------- */
 
 /* A head at work. */
 typedef struct head {
@@ -141,7 +144,8 @@ static const void *bias_row(const attn *a, const head *w, int64_t i)
 {
     const tlvi_attn_job *j = a->j;
     if (!j->bias) return NULL;
-    return at(a, j->bias, w->b * j->bias_stride[0] + w->h * j->bias_stride[1] + i * j->bias_stride[2]);
+    return at(a, j->bias,
+              w->b * j->bias_stride[0] + w->h * j->bias_stride[1] + i * j->bias_stride[2]);
 }
 
 static char *stat_row(const attn *a, const head *w, int64_t i)
@@ -163,12 +167,14 @@ static void head_begin(const attn *a, const head *w, int with_v, int with_kp, in
 }
 
 /* Probabilities of rows i .. i+rows-1 over the first n keys in w->r.s. */
-static void probabilities(const attn *a, const head *w, int64_t i, int64_t rows, int64_t n, int backward)
+static void probabilities(const attn *a, const head *w, int64_t i, int64_t rows, int64_t n,
+                          int backward)
 {
     const tlvi_attn_job *j = a->j;
     const void *mask = j->mask ? w->r.mask : NULL;
     int step = (int)j->bias_stride[3];
-    product(a, rows, n, j->d, array_at(a, &j->q, w->b, w->h, i), j->q.t, 1, w->r.kt, j->d, w->r.s, a->lds, 0);
+    product(a, rows, n, j->d, array_at(a, &j->q, w->b, w->h, i), j->q.t, 1, w->r.kt, j->d, w->r.s,
+            a->lds, 0);
     for (int64_t r = 0; r < rows; r++) {
         int64_t seen = min64(visible(j, i + r), n);
         char *s = at(a, w->r.s, r * a->lds), *stat = stat_row(a, w, i + r);
@@ -180,15 +186,17 @@ static void probabilities(const attn *a, const head *w, int64_t i, int64_t rows,
 }
 
 /* Their gradient times `scale` in w->r.dp. */
-static void score_gradients(const attn *a, const head *w, int64_t i, int64_t rows, int64_t n, double scale)
+static void score_gradients(const attn *a, const head *w, int64_t i, int64_t rows, int64_t n,
+                            double scale)
 {
     const tlvi_attn_job *j = a->j;
-    product(a, rows, n, j->dv, array_at(a, &a->g, w->b, w->h, i), a->g.t, 1, w->r.vt, j->dv, w->r.dp, a->lds, 0);
+    product(a, rows, n, j->dv, array_at(a, &a->g, w->b, w->h, i), a->g.t, 1, w->r.vt, j->dv,
+            w->r.dp, a->lds, 0);
     for (int64_t r = 0; r < rows; r++)
         a->k->attn_grad((size_t)n, at(a, w->r.s, r * a->lds), at(a, w->r.dp, r * a->lds), scale);
 }
 
-/* ---- forward -------------------------------------------------------------------------------------------------- */
+/* ---- forward --------------------------------------------------------------------------------- */
 
 static void forward_head(void *arg, int64_t task, int worker)
 {
@@ -199,7 +207,8 @@ static void forward_head(void *arg, int64_t task, int worker)
     for (int64_t i = 0; i < j->tq; i += a->rows) {
         int64_t rows = min64(a->rows, j->tq - i), n = visible(j, i + rows - 1);
         probabilities(a, &w, i, rows, n, 0);
-        product(a, rows, j->dv, n, w.r.s, a->lds, 1, w.r.v, j->tk, array_at(a, &a->y, w.b, w.h, i), a->y.t, 0);
+        product(a, rows, j->dv, n, w.r.s, a->lds, 1, w.r.v, j->tk, array_at(a, &a->y, w.b, w.h, i),
+                a->y.t, 0);
     }
 }
 
@@ -218,11 +227,12 @@ tlv_status tlvi_attn_forward(tlv_ctx *c, const tlvi_attn_job *j, tlvi_attn_array
     return end(c, &a);
 }
 
-/* ---- backward --------------------------------------------------------------------------------------------------- */
+/* ---- backward -------------------------------------------------------------------------------- */
 
 static void clear(const attn *a, const head *w, const tlvi_attn_array *x, int64_t rows, int64_t n)
 {
-    for (int64_t t = 0; t < rows && x->ptr; t++) a->k->fill((size_t)n, 0, array_at(a, x, w->b, w->h, t));
+    for (int64_t t = 0; t < rows && x->ptr; t++)
+        a->k->fill((size_t)n, 0, array_at(a, x, w->b, w->h, t));
 }
 
 /* dv = p^T g,  ds = p (g v^T - row sum) scale,  dk = ds^T q,  dq = ds k */
@@ -240,24 +250,24 @@ static void backward_head(void *arg, int64_t task, int worker)
         probabilities(a, &w, i, rows, n, 1);
         if (a->dv.ptr) {
             pack(a, rows, j->dv, array_at(a, &a->g, w.b, w.h, i), a->g.t, 1, w.r.gp);
-            product(a, n, j->dv, rows, w.r.s, 1, a->lds, w.r.gp, rows, array_at(a, &a->dv, w.b, w.h, 0),
-                    a->dv.t, 1);
+            product(a, n, j->dv, rows, w.r.s, 1, a->lds, w.r.gp, rows,
+                    array_at(a, &a->dv, w.b, w.h, 0), a->dv.t, 1);
         }
         if (!with_ds) continue;
         score_gradients(a, &w, i, rows, n, j->scale);
         if (a->dk.ptr) {
             pack(a, rows, j->d, array_at(a, &j->q, w.b, w.h, i), j->q.t, 1, w.r.qp);
-            product(a, n, j->d, rows, w.r.dp, 1, a->lds, w.r.qp, rows, array_at(a, &a->dk, w.b, w.h, 0),
-                    a->dk.t, 1);
+            product(a, n, j->d, rows, w.r.dp, 1, a->lds, w.r.qp, rows,
+                    array_at(a, &a->dk, w.b, w.h, 0), a->dk.t, 1);
         }
         if (a->dq.ptr)
-            product(a, rows, j->d, n, w.r.dp, a->lds, 1, w.r.kp, j->tk, array_at(a, &a->dq, w.b, w.h, i),
-                    a->dq.t, 0);
+            product(a, rows, j->d, n, w.r.dp, a->lds, 1, w.r.kp, j->tk,
+                    array_at(a, &a->dq, w.b, w.h, i), a->dq.t, 0);
     }
 }
 
-tlv_status tlvi_attn_backward(tlv_ctx *c, const tlvi_attn_job *j, tlvi_attn_array g, tlvi_attn_array dq,
-                              tlvi_attn_array dk, tlvi_attn_array dv)
+tlv_status tlvi_attn_backward(tlv_ctx *c, const tlvi_attn_job *j, tlvi_attn_array g,
+                              tlvi_attn_array dq, tlvi_attn_array dk, tlvi_attn_array dv)
 {
     attn a;
     if (j->b * j->h == 0 || !begin(c, &a, j, 1)) return c->err;
@@ -269,9 +279,9 @@ tlv_status tlvi_attn_backward(tlv_ctx *c, const tlvi_attn_job *j, tlvi_attn_arra
     return end(c, &a);
 }
 
-/* ---- the gradient of the bias ----------------------------------------------------------------------- *
- * A task owns one [rows of tq, tk] part of dbias, or all rows where the bias has but one, and goes through
- * the batch entries and heads that share it in index order. */
+/* ---- the gradient of the bias ----------------------------------------------------------------- *
+ * A task owns one [rows of tq, tk] part of dbias, or all rows where the bias has but one, and goes
+ * through the batch entries and heads that share it in index order. */
 
 /* row (+)= the sums that bias row i takes from rows 0 .. rows-1 of dp */
 static void add_scores(const attn *a, const head *w, int64_t i, int64_t rows, int64_t n, char *out)
@@ -308,7 +318,8 @@ static void bias_task(void *arg, int64_t task, int worker)
     const int64_t *dim = a->dim;
     int64_t slab = task / a->row_tasks, block = task % a->row_tasks;
     int64_t b0 = slab / dim[1], h0 = slab % dim[1];
-    int64_t from = dim[2] == 1 ? 0 : block * a->rows, to = dim[2] == 1 ? j->tq : min64(from + a->rows, j->tq);
+    int64_t from = dim[2] == 1 ? 0 : block * a->rows,
+            to = dim[2] == 1 ? j->tq : min64(from + a->rows, j->tq);
     int64_t b1 = dim[0] == 1 ? j->b : b0 + 1, h1 = dim[1] == 1 ? j->h : h0 + 1;
     char *out = at(a, a->dbias, slab * dim[2] * dim[3]);
     head w = { 0, 0, room_of(a, worker, 1) };
@@ -324,8 +335,8 @@ static void bias_task(void *arg, int64_t task, int worker)
         }
 }
 
-tlv_status tlvi_attn_dbias(tlv_ctx *c, const tlvi_attn_job *j, tlvi_attn_array g, const int64_t *dim,
-                           void *dbias)
+tlv_status tlvi_attn_dbias(tlv_ctx *c, const tlvi_attn_job *j, tlvi_attn_array g,
+                           const int64_t *dim, void *dbias)
 {
     attn a;
     memset(dbias, 0, (size_t)(dim[0] * dim[1] * dim[2] * dim[3]) * (j->dtype == TLV_F64 ? 8 : 4));

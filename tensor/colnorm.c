@@ -1,17 +1,19 @@
-/* colnorm.c -- statistics of columns in blocks of rows: each block alone, then joined in index order. */
+/* colnorm.c -- statistics of columns in blocks of rows: each block alone, then joined in index
+ * order. */
 #include "tensor/colnorm.h"
 
 enum {
-    BLOCK_VALUES = 16384,               /* a block's values stay in the L2 cache for the second pass */
-    BLOCK_LEAST = 64, BLOCK_MOST = 1024,
-    PARTIAL_BYTES = 8 << 20             /* of all partial results together */
+    BLOCK_VALUES = 16384, /* a block's values stay in the L2 cache for the second pass */
+    BLOCK_LEAST = 64,
+    BLOCK_MOST = 1024,
+    PARTIAL_BYTES = 8 << 20 /* of all partial results together */
 };
 
 static inline int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
 static inline int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
 static inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-/* ---- geometry ------------------------------------------------------------------------------------- */
+/* ---- geometry -------------------------------------------------------------------------------- */
 
 tlvi_cols tlvi_cols_of(const tlv_tensor *x, int each_example)
 {
@@ -73,7 +75,7 @@ const tlv_tensor *tlvi_cols_view(tlv_ctx *c, const tlv_tensor *t)
     return y;
 }
 
-/* ---- jobs ------------------------------------------------------------------------------------------ */
+/* ---- jobs ------------------------------------------------------------------------------------ */
 
 typedef struct cols_job {
     const tlvi_cols *s;
@@ -103,7 +105,8 @@ static const void *row_at(const cols_job *j, const void *p, int64_t row, ptrdiff
 
 static cols_job job_of(tlv_ctx *c, const tlvi_cols *s)
 {
-    return (cols_job){ .s = s, .k = tlvi_ks(c, s->dtype), .size = tlv_dtype_size((tlv_dtype)s->dtype) };
+    return (
+        cols_job){ .s = s, .k = tlvi_ks(c, s->dtype), .size = tlv_dtype_size((tlv_dtype)s->dtype) };
 }
 
 static int empty(const tlvi_cols *s) { return s->outer == 0 || s->rows == 0 || s->n == 0; }
@@ -120,7 +123,7 @@ static tlv_status parts_begin(tlv_ctx *c, cols_job *j)
     return c->err;
 }
 
-/* ---- statistics -------------------------------------------------------------------------------------- */
+/* ---- statistics ------------------------------------------------------------------------------ */
 
 static void stats_chunk(void *arg, int64_t i, int worker)
 {
@@ -133,7 +136,8 @@ static void stats_chunk(void *arg, int64_t i, int worker)
     j->k->norm_cols(row_count(s, b), (size_t)s->n, j->ldx, x, j->part0 + at, j->part1 + at);
 }
 
-tlv_status tlvi_cols_stats(tlv_ctx *c, const tlvi_cols *s, const tlv_tensor *x, double *mean, double *var)
+tlv_status tlvi_cols_stats(tlv_ctx *c, const tlvi_cols *s, const tlv_tensor *x, double *mean,
+                           double *var)
 {
     if (empty(s)) {
         memset(mean, 0, (size_t)(s->outer * s->n) * sizeof *mean);
@@ -147,14 +151,14 @@ tlv_status tlvi_cols_stats(tlv_ctx *c, const tlvi_cols *s, const tlv_tensor *x, 
     tlvi_parallel_for(c, s->outer * s->blocks, block_cost(s, 2), stats_chunk, &j);
     for (int64_t o = 0; o < s->outer; o++) {
         size_t at = (size_t)(o * s->blocks * s->n) * j.size;
-        j.k->norm_join((size_t)s->blocks, (size_t)s->n, (size_t)s->per, (size_t)s->rows, j.part0 + at,
-                       j.part1 + at, mean + o * s->n, var + o * s->n);
+        j.k->norm_join((size_t)s->blocks, (size_t)s->n, (size_t)s->per, (size_t)s->rows,
+                       j.part0 + at, j.part1 + at, mean + o * s->n, var + o * s->n);
     }
     tlvi_free(c, j.part0, 2 * part_bytes(&j));
     return c->err;
 }
 
-/* ---- forward ------------------------------------------------------------------------------------------ */
+/* ---- forward --------------------------------------------------------------------------------- */
 
 static void apply_chunk(void *arg, int64_t i, int worker)
 {
@@ -173,8 +177,9 @@ static void apply_chunk(void *arg, int64_t i, int worker)
     j->k->norm_apply(&a);
 }
 
-void tlvi_cols_apply(tlv_ctx *c, const tlvi_cols *s, tlvi_gate gate, const tlv_tensor *x, const void *mean,
-                     const void *scale, const void *shift, const tlv_tensor *residual, tlv_tensor *y)
+void tlvi_cols_apply(tlv_ctx *c, const tlvi_cols *s, tlvi_gate gate, const tlv_tensor *x,
+                     const void *mean, const void *scale, const void *shift,
+                     const tlv_tensor *residual, tlv_tensor *y)
 {
     if (empty(s)) return;
     cols_job j = job_of(c, s);
@@ -188,7 +193,7 @@ void tlvi_cols_apply(tlv_ctx *c, const tlvi_cols *s, tlvi_gate gate, const tlv_t
     tlvi_parallel_for(c, s->outer * s->blocks, block_cost(s, 2), apply_chunk, &j);
 }
 
-/* ---- backward ------------------------------------------------------------------------------------------ */
+/* ---- backward -------------------------------------------------------------------------------- */
 
 static cols_job grad_job(tlv_ctx *c, const tlvi_cols *s, const tlvi_cols_grad *a)
 {
@@ -236,8 +241,8 @@ static void sums_chunk(void *arg, int64_t i, int worker)
     j->k->norm_grad_sums(&a, j->part0 + at, j->part1 + at);
 }
 
-tlv_status tlvi_cols_grad_sums(tlv_ctx *c, const tlvi_cols *s, const tlvi_cols_grad *a, double *sum_g,
-                               double *sum_gx)
+tlv_status tlvi_cols_grad_sums(tlv_ctx *c, const tlvi_cols *s, const tlvi_cols_grad *a,
+                               double *sum_g, double *sum_gx)
 {
     if (empty(s)) {
         memset(sum_g, 0, (size_t)(s->outer * s->n) * sizeof *sum_g);
@@ -250,7 +255,8 @@ tlv_status tlvi_cols_grad_sums(tlv_ctx *c, const tlvi_cols *s, const tlvi_cols_g
     for (int64_t o = 0; o < s->outer; o++) {
         size_t at = (size_t)(o * s->blocks * s->n) * j.size;
         j.k->norm_join_sums((size_t)s->blocks, (size_t)s->n, j.part0 + at, sum_g + o * s->n);
-        if (a->x) j.k->norm_join_sums((size_t)s->blocks, (size_t)s->n, j.part1 + at, sum_gx + o * s->n);
+        if (a->x)
+            j.k->norm_join_sums((size_t)s->blocks, (size_t)s->n, j.part1 + at, sum_gx + o * s->n);
     }
     tlvi_free(c, j.part0, 2 * part_bytes(&j));
     return c->err;

@@ -1,8 +1,8 @@
 /* core.h -- what the folders of the library share and users do not see.
  *
- * Reading order: buffers and tensors, scopes, the tape's storage, the context, then the helpers that
- * every op uses.  The life of a buffer: a header holds one reference, a node of the tape one for each
- * buffer that its gradient reads; the pool takes it back when both are gone. */
+ * Reading order: buffers and tensors, scopes, the tape's storage, the context, then the helpers
+ * that every op uses.  The life of a buffer: a header holds one reference, a node of the tape one
+ * for each buffer that its gradient reads; the pool takes it back when both are gone. */
 #ifndef TLVI_CORE_H
 #define TLVI_CORE_H
 
@@ -28,7 +28,7 @@
 #define TLVI_UNUSED
 #endif
 
-/* ---- buffers and tensors ------------------------------------------------------------------------ */
+/* ---- buffers and tensors --------------------------------------------------------------------- */
 
 enum { TLVI_BUF_FOREIGN = 1 };      /* memory of another context or of the user: never freed here */
 
@@ -41,12 +41,12 @@ typedef struct tlvi_buf {
 } tlvi_buf;
 
 enum {
-    TLVI_T_WANT = TLV_WANT_GRAD,    /* a leaf that wants a gradient */
-    TLVI_T_HUSK = 2,                /* shape and place in the graph, but no data */
-    TLVI_T_FRESH = 4,               /* from tlv_empty, not read yet: writable */
-    TLVI_T_OWNED = 8,               /* belongs to a parameter set, not to a scope */
-    TLVI_T_TOKEN = 16,              /* on_end runs when the header is freed */
-    TLVI_T_PIN = 32                 /* a tap: moves outwards with its scopes, as far as scope `pin` */
+    TLVI_T_WANT = TLV_WANT_GRAD, /* a leaf that wants a gradient */
+    TLVI_T_HUSK = 2,             /* shape and place in the graph, but no data */
+    TLVI_T_FRESH = 4,            /* from tlv_empty, not read yet: writable */
+    TLVI_T_OWNED = 8,            /* belongs to a parameter set, not to a scope */
+    TLVI_T_TOKEN = 16,           /* on_end runs when the header is freed */
+    TLVI_T_PIN = 32              /* a tap: moves outwards with its scopes, as far as scope `pin` */
 };
 
 struct tlv_tensor {
@@ -67,7 +67,7 @@ struct tlv_tensor {
     void *on_end_arg;
 };
 
-/* ---- the tape's storage (what it means is autograd's) -------------------------------------------- */
+/* ---- the tape's storage (what it means is autograd's) ---------------------------------------- */
 
 typedef struct tlvi_slot {
     tlv_tensor *t;                  /* NULL for an absent optional input */
@@ -90,7 +90,7 @@ typedef struct tlvi_node {
     uint32_t flags;
     int32_t segment;                /* first node of its checkpointed segment, or -1 */
     /* only in the copy that a vjp sees: */
-    uint64_t want;                  /* bit i: input i leads to a target; bit 63 speaks for the rest */
+    uint64_t want; /* bit i: input i leads to a target; bit 63 speaks for the rest */
     const tlv_tensor *g1;           /* gradient of the second output, or NULL */
 } tlvi_node;
 
@@ -123,7 +123,7 @@ typedef struct tlvi_replay {
     const tlv_tensor *aux[4];
 } tlvi_replay;
 
-/* ---- the context -------------------------------------------------------------------------------- */
+/* ---- the context ----------------------------------------------------------------------------- */
 
 struct tlvi_op_reads;               /* autograd's parsed table of declared reads */
 
@@ -166,7 +166,7 @@ struct tlv_ctx {
     char msg[512], hint[256];
 };
 
-/* ---- errors (error.c) --------------------------------------------------------------------------- */
+/* ---- errors (error.c) ------------------------------------------------------------------------ */
 
 /* Puts an error into the context if it has none; appends the names of parameters in hand. hint NULL
  * takes the code's usual hint.  Always returns the status in the context. */
@@ -183,7 +183,7 @@ tlv_status tlvi_failv(tlv_ctx *c, tlv_status code, const char *hint, const char 
         if (TLVI_UNLIKELY(!(cond))) return tlvi_fail((c), (code), (hint), __VA_ARGS__);            \
     } while (0)
 
-/* ---- shapes (shape.c) --------------------------------------------------------------------------- */
+/* ---- shapes (shape.c) ------------------------------------------------------------------------ */
 
 typedef struct tlvi_text { char s[160]; } tlvi_text;
 tlvi_text tlvi_shape_str(const tlv_tensor *t);          /* "[2,3,8,8]" */
@@ -209,7 +209,7 @@ int tlvi_is_dense(const tlv_tensor *t);                 /* dense in some order o
 void tlvi_strides_row_major(tlv_tensor *t);
 void tlvi_strides_channels_last(tlv_tensor *t);
 
-/* ---- headers, buffers (header.c) ----------------------------------------------------------------- */
+/* ---- headers, buffers (header.c) ------------------------------------------------------------- */
 
 /* A tensor of the innermost scope with its own uninitialised buffer. */
 tlv_tensor *tlvi_new(tlv_ctx *c, tlv_dtype d, tlv_shape s);                 /* row-major */
@@ -249,10 +249,10 @@ static inline const tlvi_kset *tlvi_ks(const tlv_ctx *c, int dtype)
     return dtype == TLV_F64 ? c->k->f64 : c->k->f32;
 }
 
-/* ---- an op's front (front.c) ---------------------------------------------------------------------- */
+/* ---- an op's front (front.c) ----------------------------------------------------------------- */
 
-/* True if no error is pending and every input is alive, of this context and readable.  Anything else
- * sticks: "matmul: input 1 has ended ...".  Inputs are remembered for error sentences. */
+/* True if no error is pending and every input is alive, of this context and readable.  Anything
+ * else sticks: "matmul: input 1 has ended ...".  Inputs are remembered for error sentences. */
 int tlvi_ready_slow(tlv_ctx *c, const char *op, int n, const tlv_tensor *const *in);
 
 static inline int tlvi_alive(tlv_ctx *c, const tlv_tensor *t)
@@ -288,7 +288,7 @@ int tlvi_same_float(tlv_ctx *c, const char *op, const tlv_tensor *a, const tlv_t
 int tlvi_is_float(tlv_ctx *c, const char *op, const tlv_tensor *a);
 int tlvi_is_dtype(tlv_ctx *c, const char *op, const char *what, const tlv_tensor *a, tlv_dtype d);
 
-/* ---- loops over strided tensors (map.c) ---------------------------------------------------------- */
+/* ---- loops over strided tensors (map.c) ------------------------------------------------------ */
 
 /* y[i] = fn(x0[i], x1[i], ...) over out's shape: inputs broadcast, any strides; runs of any length
  * reach fn as contiguous memory (strided operands go through a small block).  Cut over threads. */
@@ -303,7 +303,7 @@ void tlvi_copy_strided(tlv_ctx *c, const tlv_tensor *from, tlv_tensor *to);
 const tlv_tensor *tlvi_row_major(tlv_ctx *c, const tlv_tensor *t);
 const tlv_tensor *tlvi_channels_last(tlv_ctx *c, const tlv_tensor *t);
 
-/* ---- tape storage, scopes (tape.c, scope.c) -------------------------------------------------------- */
+/* ---- tape storage, scopes (tape.c, scope.c) -------------------------------------------------- */
 
 static inline tlvi_node *tlvi_node_at(const tlv_ctx *c, int32_t k)
 {
@@ -326,7 +326,7 @@ void tlvi_header_free(tlv_ctx *c, tlv_tensor *t);
 tlv_tensor *tlvi_header_new(tlv_ctx *c);
 tlvi_buf *tlvi_buf_new(tlv_ctx *c, size_t bytes);
 
-/* ---- memory in the context's pool ----------------------------------------------------------------- */
+/* ---- memory in the context's pool ------------------------------------------------------------ */
 
 /* Uninitialised, 64-byte aligned; NULL with TLV_ERR_NOMEM in the context.  Freed with its size. */
 void *tlvi_alloc(tlv_ctx *c, size_t bytes);

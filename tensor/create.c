@@ -36,16 +36,23 @@ void *tlv_fill_ptr(tlv_ctx *c, tlv_tensor *t)
 /* value in the integer type of d; the sentence if it does not fit */
 static int int_fits(tlv_ctx *c, tlv_dtype d, double v)
 {
-    double lo = d == TLV_U8 ? 0 : d == TLV_I32 ? INT32_MIN : -9.0e15, hi = d == TLV_U8 ? 255 : d == TLV_I32 ? INT32_MAX : 9.0e15;
+    double lo = d == TLV_U8    ? 0
+                : d == TLV_I32 ? INT32_MIN
+                               : -9.0e15,
+           hi = d == TLV_U8    ? 255
+                : d == TLV_I32 ? INT32_MAX
+                               : 9.0e15;
     if (v >= lo && v <= hi && v == floor(v)) return 1;
-    tlvi_fail(c, TLV_ERR_ARG, "use a floating dtype", "%g is not a value of %s", v, tlv_dtype_name(d));
+    tlvi_fail(c, TLV_ERR_ARG, "use a floating dtype", "%g is not a value of %s", v,
+              tlv_dtype_name(d));
     return 0;
 }
 
 tlv_tensor *tlv_full(tlv_ctx *c, tlv_dtype d, tlv_shape s, double value)
 {
-    TLVI_REQUIRE(c, (unsigned)d <= TLV_I64, TLV_ERR_DTYPE, "make it in f32 and convert with tlv_cast",
-                 "tlv_full: cannot fill %s", tlv_dtype_name(d));
+    TLVI_REQUIRE(c, (unsigned)d <= TLV_I64, TLV_ERR_DTYPE,
+                 "make it in f32 and convert with tlv_cast", "tlv_full: cannot fill %s",
+                 tlv_dtype_name(d));
     if (c->err || (d >= TLV_I32 && !int_fits(c, d, value))) return NULL;
     tlv_tensor *t = tlvi_new(c, d, s);
     if (!t) return NULL;
@@ -67,12 +74,15 @@ tlv_tensor *tlv_zeros(tlv_ctx *c, tlv_dtype d, tlv_shape s)
     return t;
 }
 
-tlv_tensor *tlv_scalar(tlv_ctx *c, tlv_dtype d, double value) { return tlv_full(c, d, TLV_SCALAR, value); }
+tlv_tensor *tlv_scalar(tlv_ctx *c, tlv_dtype d, double value)
+{
+    return tlv_full(c, d, TLV_SCALAR, value);
+}
 
 tlv_tensor *tlv_arange(tlv_ctx *c, tlv_dtype d, double start, double stop, double step)
 {
-    TLVI_REQUIRE(c, d <= TLV_U8, TLV_ERR_DTYPE, "use f32, f64, i32 or u8", "tlv_arange: cannot make %s",
-                 tlv_dtype_name(d));
+    TLVI_REQUIRE(c, d <= TLV_U8, TLV_ERR_DTYPE, "use f32, f64, i32 or u8",
+                 "tlv_arange: cannot make %s", tlv_dtype_name(d));
     double count = step != 0 ? ceil((stop - start) / step) : -1;
     TLVI_REQUIRE(c, count >= 0 && count < 1e15, TLV_ERR_ARG, "let step lead from start to stop",
                  "tlv_arange: start %g, stop %g, step %g", start, stop, step);
@@ -96,8 +106,10 @@ tlv_tensor *tlv_arange(tlv_ctx *c, tlv_dtype d, double start, double stop, doubl
 tlv_tensor *tlv_from_data(tlv_ctx *c, tlv_dtype d, tlv_shape s, const void *data, int flags)
 {
     if (c->err) return NULL;
-    TLVI_REQUIRE(c, (unsigned)d < TLV_DTYPE_COUNT, TLV_ERR_DTYPE, NULL, "tlv_from: dtype %d", (int)d);
-    TLVI_REQUIRE(c, data || tlvi_shape_numel(s) == 0, TLV_ERR_ARG, "pass the data", "tlv_from: data is NULL");
+    TLVI_REQUIRE(c, (unsigned)d < TLV_DTYPE_COUNT, TLV_ERR_DTYPE, NULL, "tlv_from: dtype %d",
+                 (int)d);
+    TLVI_REQUIRE(c, data || tlvi_shape_numel(s) == 0, TLV_ERR_ARG, "pass the data",
+                 "tlv_from: data is NULL");
     TLVI_REQUIRE(c, !(flags & TLV_WANT_GRAD) || d <= TLV_F64, TLV_ERR_DTYPE, "make it f32 or f64",
                  "tlv_from: %s has no gradient", tlv_dtype_name(d));
     tlv_tensor *t = tlvi_new(c, d, s);
@@ -140,7 +152,8 @@ tlv_tensor *tlv_leaf(tlv_ctx *c, const tlv_tensor *t)
 tlv_tensor *tlv_copy_from(tlv_ctx *dst, const tlv_tensor *t)
 {
     if (dst->err) return NULL;
-    TLVI_REQUIRE(dst, t && t->ctx && t->buf, TLV_ERR_ENDED, NULL, "tlv_copy_from: the source has no data");
+    TLVI_REQUIRE(dst, t && t->ctx && t->buf, TLV_ERR_ENDED, NULL,
+                 "tlv_copy_from: the source has no data");
     TLVI_REQUIRE(dst, t->ctx->err == TLV_OK, TLV_ERR_STATE, "look at the other context's error",
                  "tlv_copy_from: the source's context holds an error: %s", t->ctx->msg);
     tlv_tensor *y = tlvi_new_ordered(dst, (tlv_dtype)t->dtype, tlv_shape_of(t), t);
@@ -148,14 +161,15 @@ tlv_tensor *tlv_copy_from(tlv_ctx *dst, const tlv_tensor *t)
     return y;
 }
 
-/* ---- reading -------------------------------------------------------------------------------------- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 double tlv_item(tlv_ctx *c, const tlv_tensor *t)
 {
     if (!tlvi_ready1(c, "item", t)) return 0;
     if (tlvi_numel(t) != 1) {
-        tlvi_fail(c, TLV_ERR_SHAPE, "reduce it first, or use tlv_read", "item: %s has %lld elements, not 1",
-                  tlvi_shape_str(t).s, (long long)tlvi_numel(t));
+        tlvi_fail(c, TLV_ERR_SHAPE, "reduce it first, or use tlv_read",
+                  "item: %s has %lld elements, not 1", tlvi_shape_str(t).s,
+                  (long long)tlvi_numel(t));
         return 0;
     }
     const void *p = tlvi_ptr(t);
@@ -207,10 +221,16 @@ char *tlv_describe(const tlv_tensor *t, char *buf, size_t n)
         snprintf(buf, n, "%s", t ? "a tensor that has ended" : "NULL");
         return buf;
     }
-    const char *order = !t->buf ? "husk" : tlvi_is_row_major(t) ? "row-major"
-                        : tlvi_is_channels_last(t) ? "channels-last" : tlvi_is_dense(t) ? "permuted" : "strided";
-    snprintf(buf, n, "%s%s %s%s%s%s", tlv_dtype_name((tlv_dtype)t->dtype), tlvi_shape_str(t).s, order,
-             t->node >= 0 ? ", has history" : t->flags & TLVI_T_WANT ? ", wants grad" : "",
+    const char *order = !t->buf                    ? "husk"
+                        : tlvi_is_row_major(t)     ? "row-major"
+                        : tlvi_is_channels_last(t) ? "channels-last"
+                        : tlvi_is_dense(t)         ? "permuted"
+                                                   : "strided";
+    snprintf(buf, n, "%s%s %s%s%s%s", tlv_dtype_name((tlv_dtype)t->dtype), tlvi_shape_str(t).s,
+             order,
+             t->node >= 0             ? ", has history"
+             : t->flags & TLVI_T_WANT ? ", wants grad"
+                                      : "",
              t->name ? ", " : "", t->name ? t->name : "");
     return buf;
 }

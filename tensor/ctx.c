@@ -42,8 +42,8 @@ tlv_ctx *tlv_ctx_open(const tlv_ctx_opts *o)
     c->k = tlvi_pick_kernels(want);
     if (!c->k) {
         c->k = tlvi_pick_kernels(NULL);
-        tlvi_fail(c, TLV_ERR_ISA, NULL, "the instruction set '%s' is asked for, but there are: %s", want,
-                  tlvi_isa_list());
+        tlvi_fail(c, TLV_ERR_ISA, NULL, "the instruction set '%s' is asked for, but there are: %s",
+                  want, tlvi_isa_list());
     }
     c->opts.isa = NULL;
     return c;
@@ -68,7 +68,7 @@ void tlv_ctx_close(tlv_ctx *c)
     tlvi_pool_close(c->pool);       // takes everything back, the context itself too
 }
 
-/* ---- memory --------------------------------------------------------------------------------------- */
+/* ---- memory ---------------------------------------------------------------------------------- */
 
 void *tlvi_alloc(tlv_ctx *c, size_t bytes)
 {

@@ -1,13 +1,16 @@
 /* depthwise.c -- convolution with one filter a channel: rows of pixels, vectors over channels.
  *
- * A row's middle, where every tap is inside, runs through the kernel in one go; pixels at the border run
- * alone with the taps that are inside. */
+ * A row's middle, where every tap is inside, runs through the kernel in one go; pixels at the
+ * border run alone with the taps that are inside. */
 #include "tensor/direct.h"
 
 static inline int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
 static inline int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
 /* Rounded down and up, for b > 0 and any a. */
-static inline int64_t floor_to(int64_t a, int64_t b) { return a >= 0 ? a / b : -((-a + b - 1) / b); }
+static inline int64_t floor_to(int64_t a, int64_t b)
+{
+    return a >= 0 ? a / b : -((-a + b - 1) / b);
+}
 static inline int64_t ceil_to(int64_t a, int64_t b) { return -floor_to(-a, b); }
 
 typedef struct plan {
@@ -40,8 +43,9 @@ static void run_pixels(const plan *p, int64_t b, int64_t i, int64_t j, int64_t n
                        const int64_t *list)
 {
     const tlvi_conv *v = p->v;
-    p->k->depthwise((size_t)n, (size_t)v->oc, n_tap, list, v->x + (b * v->xb + j * v->sw * v->xw) * p->es,
-                    v->sw * v->xw, p->w, v->y + (b * v->yb + i * v->yh + j * v->yw) * p->es, v->yw);
+    p->k->depthwise((size_t)n, (size_t)v->oc, n_tap, list,
+                    v->x + (b * v->xb + j * v->sw * v->xw) * p->es, v->sw * v->xw, p->w,
+                    v->y + (b * v->yb + i * v->yh + j * v->yw) * p->es, v->yw);
 }
 
 static void run_chunk(void *arg, int64_t at, int worker)
@@ -87,7 +91,7 @@ tlv_status tlvi_depthwise_run(tlv_ctx *c, const tlvi_conv *v)
     return c->err;
 }
 
-/* ---- gradient of the weights ------------------------------------------------------------------------ */
+/* ---- gradient of the weights ----------------------------------------------------------------- */
 
 /* A part: rows of output pixels lo .. hi-1, each tap over the columns where it is inside. */
 static void dw_chunk(void *arg, int64_t q, int worker)

@@ -1,10 +1,11 @@
 /* direct.c -- convolution as a matrix product that is fed with pixel addresses: no im2col.
  *
- * The output is cut into blocks of a few rows.  For each block the input pixels it needs, border zeros
- * included, are copied into a strip that stays in the L2 cache; where no pixel lies outside they are
- * read in place.  In a strip the pixels of one output row under one tap are rows of a matrix at a
- * fixed distance, and neighbouring taps of a filter row join into one longer run; so the product's tile
- * walks through the strip itself.  Weights are packed into panels of nr output channels each call. */
+ * The output is cut into blocks of a few rows.  For each block the input pixels it needs, border
+ * zeros included, are copied into a strip that stays in the L2 cache; where no pixel lies outside
+ * they are read in place.  In a strip the pixels of one output row under one tap are rows of a
+ * matrix at a fixed distance, and neighbouring taps of a filter row join into one longer run; so
+ * the product's tile walks through the strip itself.  Weights are packed into panels of nr output
+ * channels each call. */
 #include "tensor/direct.h"
 
 enum {
@@ -26,12 +27,12 @@ typedef struct plan {
     int64_t dy0, dy1, dx0, dx1;             // extent of the taps
     int in_place;
     int64_t bh, bw, n_bh, n_bw;             // a block's output rows and columns; blocks an image
-    int64_t bn;                             // images a block: more than one only where bh x bw is all of it
-    int64_t pitch, row, image;              // elements from pixel to pixel, row to row and image to image of A
+    int64_t bn;                // images a block: more than one only where bh x bw is all of it
+    int64_t pitch, row, image; // elements from pixel to pixel, row to row and image to image of A
     char *strip;                            // one a worker, strip_bytes each
     int64_t strip_bytes;
     // forward
-    int64_t *seg[2];                        // segments for panels of nr columns, and for the last one
+    int64_t *seg[2]; // segments for panels of nr columns, and for the last one
     int64_t n_seg, *group, n_group;         // first segment of each group, and one past the last
     int64_t k_all, n_panel, panels_a_task, n_col_task, last_width;
     char *packed;
@@ -40,7 +41,7 @@ typedef struct plan {
     char *part, *dw;
 } plan;
 
-/* ---- preparing ------------------------------------------------------------------------------------ */
+/* ---- preparing ------------------------------------------------------------------------------- */
 
 /* A 1x1 convolution without steps sees one long row of pixels where memory allows it. */
 static void collapse(tlvi_conv *v)
@@ -58,8 +59,14 @@ static void collapse(tlvi_conv *v)
     }
 }
 
-static int64_t strip_cols(const plan *p, int64_t bw) { return (bw - 1) * p->v.sw + p->dx1 - p->dx0 + 1; }
-static int64_t strip_rows(const plan *p, int64_t bh) { return (bh - 1) * p->v.sh + p->dy1 - p->dy0 + 1; }
+static int64_t strip_cols(const plan *p, int64_t bw)
+{
+    return (bw - 1) * p->v.sw + p->dx1 - p->dx0 + 1;
+}
+static int64_t strip_rows(const plan *p, int64_t bh)
+{
+    return (bh - 1) * p->v.sh + p->dy1 - p->dy0 + 1;
+}
 
 /* pixels: what a block may hold at most. */
 static void plan_blocks(plan *p, int64_t pixels)
@@ -79,8 +86,8 @@ static void plan_blocks(plan *p, int64_t pixels)
     p->bn = 1;
 }
 
-/* in place: no tap leaves the image; a distance of pixels that maps a tile's rows into one set of the L1
- * cache is worth a copy (by_rows). */
+/* in place: no tap leaves the image; a distance of pixels that maps a tile's rows into one set of
+ * the L1 cache is worth a copy (by_rows). */
 static void plan_input(plan *p, tlv_ctx *c, const tlvi_conv *v, int by_rows)
 {
     *p = (plan){ .v = *v, .k = tlvi_ks(c, v->dtype), .es = v->dtype == TLV_F64 ? 8 : 4 };
@@ -114,7 +121,7 @@ static void plan_pitch(plan *p, int by_rows)
     p->strip_bytes = max64(64, p->bn * p->image * p->es + 63) / 64 * 64;
 }
 
-/* ---- strips --------------------------------------------------------------------------------------- */
+/* ---- strips ---------------------------------------------------------------------------------- */
 
 /* n pixels of row y from column x on, zeros outside of the image. */
 static void fill_row(const plan *p, int64_t b, int64_t y, int64_t x, int64_t n, char *dst)
@@ -132,13 +139,14 @@ static void fill_row(const plan *p, int64_t b, int64_t y, int64_t x, int64_t n, 
         memcpy(dst, from, (size_t)((hi - lo) * len));
         return;
     }
-    for (int64_t i = lo; i < hi; i++, dst += px, from += v->xw * p->es) memcpy(dst, from, (size_t)len);
+    for (int64_t i = lo; i < hi; i++, dst += px, from += v->xw * p->es)
+        memcpy(dst, from, (size_t)len);
 }
 
-/* Where A begins for the block of rows oy.. and columns ox.. of n images: the image itself, or a strip
- * filled now. */
-static const char *block_input(const plan *p, int worker, int64_t b, int64_t n, int64_t oy, int64_t rows,
-                               int64_t ox, int64_t cols)
+/* Where A begins for the block of rows oy.. and columns ox.. of n images: the image itself, or a
+ * strip filled now. */
+static const char *block_input(const plan *p, int worker, int64_t b, int64_t n, int64_t oy,
+                               int64_t rows, int64_t ox, int64_t cols)
 {
     const tlvi_conv *v = &p->v;
     int64_t y = oy * v->sh + p->dy0, x = ox * v->sw + p->dx0;
@@ -146,13 +154,17 @@ static const char *block_input(const plan *p, int worker, int64_t b, int64_t n, 
     char *strip = p->strip + worker * p->strip_bytes;
     for (int64_t q = 0; q < n; q++)
         for (int64_t i = 0; i < strip_rows(p, rows); i++)
-            fill_row(p, b + q, y + i, x, strip_cols(p, cols), strip + (q * p->image + i * p->row) * p->es);
+            fill_row(p, b + q, y + i, x, strip_cols(p, cols),
+                     strip + (q * p->image + i * p->row) * p->es);
     return strip;
 }
 
-/* ---- forward -------------------------------------------------------------------------------------- */
+/* ---- forward --------------------------------------------------------------------------------- */
 
-static int panel_cols(const plan *p, int64_t i) { return (int)min64(p->k->nr, p->v.oc - i * p->k->nr); }
+static int panel_cols(const plan *p, int64_t i)
+{
+    return (int)min64(p->k->nr, p->v.oc - i * p->k->nr);
+}
 static int64_t panel_width(const plan *p, int64_t i)
 {
     return i == p->n_panel - 1 ? p->last_width : p->k->nr;
@@ -211,8 +223,8 @@ static void pack_chunk(void *arg, int64_t i, int worker)
                       panel_at(p, panel) + t * v->ic * width * p->es);
 }
 
-void tlvi_conv_follow(const tlvi_conv *v, const tlvi_kset *k, int64_t b, int64_t i, int64_t j, int64_t n,
-                      int64_t col, int64_t cols)
+void tlvi_conv_follow(const tlvi_conv *v, const tlvi_kset *k, int64_t b, int64_t i, int64_t j,
+                      int64_t n, int64_t col, int64_t cols)
 {
     int64_t es = v->dtype == TLV_F64 ? 8 : 4;
     char *y = v->y + (b * v->yb + i * v->yh + j * v->yw + col) * es;
@@ -224,12 +236,13 @@ void tlvi_conv_follow(const tlvi_conv *v, const tlvi_kset *k, int64_t b, int64_t
 }
 
 /* One panel of output channels of one block. */
-static void run_panel(const plan *p, int64_t panel, const char *a, int64_t b, int64_t oy, int64_t rows,
-                      int64_t ox, int64_t cols)
+static void run_panel(const plan *p, int64_t panel, const char *a, int64_t b, int64_t oy,
+                      int64_t rows, int64_t ox, int64_t cols)
 {
     const tlvi_conv *v = &p->v;
     int n = panel_cols(p, panel);
-    int64_t col = panel * p->k->nr, width = panel_width(p, panel), n_tile = ceil_div(cols, p->k->mr);
+    int64_t col = panel * p->k->nr, width = panel_width(p, panel),
+            n_tile = ceil_div(cols, p->k->mr);
     const int64_t *seg = p->seg[panel == p->n_panel - 1];
     char *y = v->y + (b * v->yb + oy * v->yh + ox * v->yw + col) * p->es;
     for (int64_t g = 0; g < p->n_group; g++)
@@ -237,9 +250,9 @@ static void run_panel(const plan *p, int64_t panel, const char *a, int64_t b, in
             for (int64_t t = 0; t < n_tile; t++) {
                 int64_t lo = t * cols / n_tile, hi = (t + 1) * cols / n_tile;
                 const char *at = a + (i * v->sh * p->row + lo * v->sw * p->pitch) * p->es;
-                p->k->conv_tile((int)(hi - lo), n, p->group[g + 1] - p->group[g], seg + 3 * p->group[g], at,
-                                v->sw * p->pitch, panel_at(p, panel), width,
-                                y + (i * v->yh + lo * v->yw) * p->es, v->yw, g > 0);
+                p->k->conv_tile((int)(hi - lo), n, p->group[g + 1] - p->group[g],
+                                seg + 3 * p->group[g], at, v->sw * p->pitch, panel_at(p, panel),
+                                width, y + (i * v->yh + lo * v->yw) * p->es, v->yw, g > 0);
             }
     if (v->follow)
         for (int64_t i = 0; i < rows; i++) tlvi_conv_follow(v, p->k, b, oy + i, ox, cols, col, n);
@@ -312,7 +325,7 @@ tlv_status tlvi_conv_run(tlv_ctx *c, const tlvi_conv *v)
     return c->err;
 }
 
-/* ---- gradient of the weights ------------------------------------------------------------------------ */
+/* ---- gradient of the weights ----------------------------------------------------------------- */
 
 int64_t tlvi_count_parts(int64_t units, int64_t bytes, int64_t work)
 {
@@ -341,10 +354,12 @@ static void parts_chunk(void *arg, int64_t i, int worker)
 void tlvi_sum_parts(tlv_ctx *c, const tlvi_kset *k, size_t es, int64_t n, int64_t size, char *parts)
 {
     parts_job j = { k, parts, (int64_t)es, n, size };
-    if (n > 1) tlvi_parallel_for(c, ceil_div(size, PARTS_CHUNK), n * PARTS_CHUNK / 8, parts_chunk, &j);
+    if (n > 1)
+        tlvi_parallel_for(c, ceil_div(size, PARTS_CHUNK), n * PARTS_CHUNK / 8, parts_chunk, &j);
 }
 
-/* Rows [row, row + n) of A^T, one filter row or a tap of it: at a in the strip, at row in the part. */
+/* Rows [row, row + n) of A^T, one filter row or a tap of it: at a in the strip, at row in the
+ * part. */
 static void dw_rows(const plan *p, const char *a, int64_t row, int64_t n, int64_t n_seg,
                     const int64_t *seg, const char *g, int64_t panel, char *part, int add)
 {
@@ -366,10 +381,11 @@ static void dw_block(const plan *p, const char *a, const char *g, int64_t n_seg,
         int64_t here = (v->tap[t].dy - p->dy0) * p->row + (v->tap[t].dx - p->dx0) * p->pitch;
         if (t == begin) at = here;
         int64_t next = t + 1 == v->n_tap ? -1
-                       : (v->tap[t + 1].dy - p->dy0) * p->row + (v->tap[t + 1].dx - p->dx0) * p->pitch;
+                                         : (v->tap[t + 1].dy - p->dy0) * p->row
+                                               + (v->tap[t + 1].dx - p->dx0) * p->pitch;
         if (next == here + v->ic) continue;
-        dw_rows(p, a + at * p->es, begin * v->ic, (t + 1 - begin) * v->ic, n_seg, seg, g, panel, part,
-                add);
+        dw_rows(p, a + at * p->es, begin * v->ic, (t + 1 - begin) * v->ic, n_seg, seg, g, panel,
+                part, add);
         begin = t + 1;
     }
 }
@@ -384,7 +400,8 @@ static void dw_chunk(void *arg, int64_t i, int worker)
     char *part = p->part + q * p->part_size * p->es;
     for (int64_t u = lo; u < hi; u++) {
         int64_t bx = u % p->n_bw, by = u / p->n_bw % p->n_bh, b = u / p->n_bw / p->n_bh * p->bn;
-        int64_t images = min64(p->bn, v->batch - b), oy = by * p->bh, rows = min64(p->bh, v->oh - oy);
+        int64_t images = min64(p->bn, v->batch - b), oy = by * p->bh,
+                rows = min64(p->bh, v->oh - oy);
         int64_t ox = bx * p->bw, cols = min64(p->bw, v->ow - ox), seg[3 * DW_PIXELS];
         for (int64_t k = 0; k < images * rows; k++) {
             seg[3 * k] = k / rows * p->image + k % rows * v->sh * p->row;

@@ -1,15 +1,18 @@
-/* error.c -- sticky errors: the first failure stays in the context, as a code, a sentence, a hint. */
+/* error.c -- sticky errors: the first failure stays in the context, as a code, a sentence, a
+ * hint. */
 #include <stdio.h>
 
 #include "tensor/core.h"
 
-static const struct { const char *name, *hint; } CODES[TLV_STATUS_COUNT] = {
+static const struct { const char *name, *hint;
+} CODES[TLV_STATUS_COUNT] = {
     [TLV_OK] = { "TLV_OK", "" },
     [TLV_ERR_ARG] = { "TLV_ERR_ARG", "see the comment above the function's declaration" },
-    [TLV_ERR_SHAPE] = { "TLV_ERR_SHAPE", "print the shapes with tlv_describe just before this call" },
+    [TLV_ERR_SHAPE] = { "TLV_ERR_SHAPE",
+                        "print the shapes with tlv_describe just before this call" },
     [TLV_ERR_DTYPE] = { "TLV_ERR_DTYPE", "convert with tlv_cast" },
-    [TLV_ERR_NOMEM] = { "TLV_ERR_NOMEM",
-                        "use a smaller batch, open a scope with TLV_CHECKPOINT, or raise mem_limit" },
+    [TLV_ERR_NOMEM] = { "TLV_ERR_NOMEM", "use a smaller batch, open a scope with TLV_CHECKPOINT, "
+                                         "or raise mem_limit" },
     [TLV_ERR_CTX] = { "TLV_ERR_CTX", "copy it over with tlv_copy_from" },
     [TLV_ERR_ENDED] = { "TLV_ERR_ENDED", "hand the tensor outwards with tlv_scope_end_keep" },
     [TLV_ERR_NOGRAD] = { "TLV_ERR_NOGRAD",
@@ -17,10 +20,12 @@ static const struct { const char *name, *hint; } CODES[TLV_STATUS_COUNT] = {
     [TLV_ERR_VERSION] = { "TLV_ERR_VERSION", "take the gradient before the optimizer's step" },
     [TLV_ERR_CONSUMED] = { "TLV_ERR_CONSUMED", "leave TLV_CONSUME out of the earlier tlv_grad" },
     [TLV_ERR_STATE] = { "TLV_ERR_STATE", "see the comment above the function's declaration" },
-    [TLV_ERR_INDEX] = { "TLV_ERR_INDEX", "check the labels or indices against the number of classes" },
+    [TLV_ERR_INDEX] = { "TLV_ERR_INDEX",
+                        "check the labels or indices against the number of classes" },
     [TLV_ERR_NAME] = { "TLV_ERR_NAME", "list the names with tlv-inspect FILE" },
     [TLV_ERR_IO] = { "TLV_ERR_IO", "check that the path exists and may be read or written" },
-    [TLV_ERR_FORMAT] = { "TLV_ERR_FORMAT", "check that the file is complete and of the kind expected" },
+    [TLV_ERR_FORMAT] = { "TLV_ERR_FORMAT",
+                         "check that the file is complete and of the kind expected" },
     [TLV_ERR_ISA] = { "TLV_ERR_ISA", "leave TLV_ISA unset to take the widest one there is" },
     [TLV_ERR_USER] = { "TLV_ERR_USER", "the callback's author knows more" },
     [TLV_ERR_LIMIT] = { "TLV_ERR_LIMIT", "end scopes where their work is done" },

@@ -1,9 +1,10 @@
 /* fold.c -- sums, products and extremes over some dims of a tensor.
  *
- * In memory order a dense tensor is a row of dims, some to be kept, some to be reduced.  Neighbours of one
- * sort are merged; then each reduced one, from the innermost outwards, is a pass over [outer, n, inner]:
- * rows are added into rows (inner > 1) or a row becomes a number (inner = 1).  A pass that has few outputs
- * and a long way to each is cut into pieces, and these are folded by another pass. */
+ * In memory order a dense tensor is a row of dims, some to be kept, some to be reduced.  Neighbours
+ * of one sort are merged; then each reduced one, from the innermost outwards, is a pass over
+ * [outer, n, inner]: rows are added into rows (inner > 1) or a row becomes a number (inner = 1).  A
+ * pass that has few outputs and a long way to each is cut into pieces, and these are folded by
+ * another pass. */
 #include "tensor/fold.h"
 
 enum { TASK = 16384, STRIP = 1024, FEW = 32, MIN_ROWS = 64, MAX_PARTIALS = 1 << 20 };
@@ -13,7 +14,7 @@ typedef struct fold_pass {
     tlvi_fold_kind kind;
     size_t size;                        // of one element
     int64_t outer, n, inner;            // x is [outer, n, inner]
-    int64_t rows, pieces;               // n is cut into pieces of so many rows; y is [outer, pieces, inner]
+    int64_t rows, pieces; // n is cut into pieces of so many rows; y is [outer, pieces, inner]
     int64_t wide, strips;               // inner is cut into strips of so many columns
     int64_t group;                      // outer indices that one chunk takes
     const char *x;
@@ -26,7 +27,7 @@ static double empty_value(tlvi_fold_kind kind)
     return V[kind];
 }
 
-/* ---- one piece ------------------------------------------------------------------------------------- */
+/* ---- one piece ------------------------------------------------------------------------------- */
 
 static void fold_row(const fold_pass *j, int64_t n, const char *x, char *y)
 {
@@ -45,7 +46,8 @@ static void fold_rows(const fold_pass *j, int64_t n, int64_t cols, const char *x
     }
     tlvi_binary_fn f = j->k->binary[j->kind == TLVI_FOLD_PROD ? TLVI_BIN_MUL
                                     : j->kind == TLVI_FOLD_MAX ? TLVI_BIN_MAX : TLVI_BIN_MIN];
-    for (int64_t i = 0; i < n; i++) f((size_t)cols, y, x + (size_t)(i * j->inner) * j->size, y, 0, 0);
+    for (int64_t i = 0; i < n; i++)
+        f((size_t)cols, y, x + (size_t)(i * j->inner) * j->size, y, 0, 0);
 }
 
 static void fold_chunk(void *arg, int64_t i, int worker)
@@ -65,7 +67,7 @@ static void fold_chunk(void *arg, int64_t i, int worker)
     }
 }
 
-/* ---- one pass -------------------------------------------------------------------------------------- */
+/* ---- one pass -------------------------------------------------------------------------------- */
 
 /* How the work is cut: by the shape alone. */
 static void plan(fold_pass *j)
@@ -94,7 +96,8 @@ static tlv_status run_pass(tlv_ctx *c, fold_pass *j, char *y)
     if (!parts) return c->err;
     j->y = parts;
     int64_t groups = (j->outer + j->group - 1) / j->group;
-    tlvi_parallel_for(c, groups * j->pieces * j->strips, j->group * j->rows * j->wide / 4 + 1, fold_chunk, j);
+    tlvi_parallel_for(c, groups * j->pieces * j->strips, j->group * j->rows * j->wide / 4 + 1,
+                      fold_chunk, j);
     if (j->pieces == 1) return c->err;
     fold_pass next = *j;
     next.x = parts;
@@ -104,7 +107,7 @@ static tlv_status run_pass(tlv_ctx *c, fold_pass *j, char *y)
     return st;
 }
 
-/* ---- all passes ------------------------------------------------------------------------------------ */
+/* ---- all passes ------------------------------------------------------------------------------ */
 
 typedef struct fold_dims { int n; int64_t size[TLV_MAX_DIMS]; int reduce[TLV_MAX_DIMS]; } fold_dims;
 
@@ -141,9 +144,12 @@ static int next_dim(const fold_dims *d)
     return k;
 }
 
-static tlv_status run_passes(tlv_ctx *c, tlvi_fold_kind kind, const tlv_tensor *x, fold_dims d, tlv_tensor *y)
+static tlv_status run_passes(tlv_ctx *c, tlvi_fold_kind kind, const tlv_tensor *x, fold_dims d,
+                             tlv_tensor *y)
 {
-    fold_pass j = { .k = tlvi_ks(c, x->dtype), .kind = kind, .size = tlv_dtype_size((tlv_dtype)x->dtype) };
+    fold_pass j = { .k = tlvi_ks(c, x->dtype),
+                    .kind = kind,
+                    .size = tlv_dtype_size((tlv_dtype)x->dtype) };
     const char *from = tlvi_ptr(x);
     char *mine = NULL;
     size_t mine_bytes = 0;
@@ -199,7 +205,8 @@ tlv_tensor *tlvi_fold(tlv_ctx *c, tlvi_fold_kind kind, const tlv_tensor *x, tlv_
     y = h ? tlvi_new_ordered(c, (tlv_dtype)x->dtype, keep, h) : NULL;
     if (!y) return NULL;
     int64_t count = tlvi_numel(y);
-    if (tlvi_numel(x) == 0) tlvi_ks(c, x->dtype)->fill((size_t)count, empty_value(kind), tlvi_ptr(y));
+    if (tlvi_numel(x) == 0)
+        tlvi_ks(c, x->dtype)->fill((size_t)count, empty_value(kind), tlvi_ptr(y));
     else run_passes(c, kind, h, dims_in_memory(h, reduce), y);
     if (h != x) tlvi_release(c, (tlv_tensor *)h);
     drop_leading(y, s);

@@ -11,10 +11,10 @@ static int ready_one(tlv_ctx *c, const char *op, int i, const tlv_tensor *t, int
         tlvi_fail(c, TLV_ERR_CTX, NULL, "%s: input %d, %s, belongs to another context", op, i,
                   tlvi_shape_str(t).s);
     } else if (!t->buf && !shape_only) {
-        tlvi_fail(c, TLV_ERR_ENDED, NULL, "%s: the data of input %d, %s, has ended with its scope", op,
-                  i, tlvi_shape_str(t).s);
+        tlvi_fail(c, TLV_ERR_ENDED, NULL, "%s: the data of input %d, %s, has ended with its scope",
+                  op, i, tlvi_shape_str(t).s);
     } else {
-        ((tlv_tensor *)t)->flags &= (uint8_t)~TLVI_T_FRESH;      // its contents are fixed from here on
+        ((tlv_tensor *)t)->flags &= (uint8_t)~TLVI_T_FRESH; // its contents are fixed from here on
         return 1;
     }
     return 0;

@@ -1,13 +1,12 @@
 /* gemm.c -- matrix products in blocks.
  *
- * The unit of work is gemm_tile: up to mr rows by nr columns along a block of kc terms.  Rows are cut
- * into balanced panels (197 = 2 x 14 + 13 x 13, no rest), columns into panels of nr.  Two ways:
- *   direct    few rows, or little work: A is read where it lies, B too where its rows are contiguous;
- *             threads take column panels.
- *   blocked   for each block of k: pack B's panels into [kc][nr] runs, A's into [kc][rows] unless it
- *             can be read in place, then threads take blocks of C that keep their part of A in the L2
- *             cache while panels of B pass through L1.
- * Both go through the same tile with the same cuts of k, so they give the same bits. */
+ * The unit of work is gemm_tile: up to mr rows by nr columns along a block of kc terms.  Rows are
+ * cut into balanced panels (197 = 2 x 14 + 13 x 13, no rest), columns into panels of nr.  Two ways:
+ *   direct    few rows, or little work: A is read where it lies, B too where its rows are
+ * contiguous; threads take column panels. blocked   for each block of k: pack B's panels into
+ * [kc][nr] runs, A's into [kc][rows] unless it can be read in place, then threads take blocks of C
+ * that keep their part of A in the L2 cache while panels of B pass through L1. Both go through the
+ * same tile with the same cuts of k, so they give the same bits. */
 #include "tensor/gemm.h"
 
 enum {
@@ -96,9 +95,10 @@ static void finish(const plan *p, int64_t row, int64_t rows, int64_t col, int64_
 
 static inline int has_finish(const tlvi_gemm_job *j) { return j->bias || j->residual || j->act; }
 
-/* ---- direct ---------------------------------------------------------------------------------------- */
+/* ---- direct ---------------------------------------------------------------------------------- */
 
-/* One column panel through all of k and all rows; pb holds a panel of B where it is not read in place. */
+/* One column panel through all of k and all rows; pb holds a panel of B where it is not read in
+ * place. */
 static void direct_panel(const plan *p, int64_t panel, void *pb)
 {
     const tlvi_gemm_job *j = p->j;
@@ -149,10 +149,10 @@ static int is_direct(const plan *p)
     return p->row_panels == 1 || j->m * j->n * j->k <= DIRECT_WORK;
 }
 
-/* Little work on this thread: the direct way in few instructions, for unit strides in A, a k that is one
- * block and nothing to finish.  pb is a panel; returns 0 if that is not the case. */
-static int small_gemm(const tlvi_kset *k, const tlvi_gemm_job *j, const void *a, const void *b, void *c,
-                      void *pb)
+/* Little work on this thread: the direct way in few instructions, for unit strides in A, a k that
+ * is one block and nothing to finish.  pb is a panel; returns 0 if that is not the case. */
+static int small_gemm(const tlvi_kset *k, const tlvi_gemm_job *j, const void *a, const void *b,
+                      void *c, void *pb)
 {
     size_t size = j->dtype == TLV_F64 ? 8 : 4;
     int64_t rsa = j->m == 1 ? 1 : j->rsa, csa = j->k == 1 && rsa != 1 ? 1 : j->csa;
@@ -176,8 +176,9 @@ static int small_gemm(const tlvi_kset *k, const tlvi_gemm_job *j, const void *a,
         }
         for (int row = 0, i = 0; row < m; i++) {
             int rows = base + (i < extra);
-            k->gemm_tile(rows, cols, j->k, (const char *)a + row * rsa * (int64_t)size, rsa, csa, from,
-                         ldb, (char *)c + (row * j->ldc + col) * (int64_t)size, j->ldc, j->accumulate);
+            k->gemm_tile(rows, cols, j->k, (const char *)a + row * rsa * (int64_t)size, rsa, csa,
+                         from, ldb, (char *)c + (row * j->ldc + col) * (int64_t)size, j->ldc,
+                         j->accumulate);
             row += rows;
         }
     }
@@ -191,10 +192,11 @@ static int small_on_stack(const tlvi_kset *k, const tlvi_gemm_job *j, const void
     return small_gemm(k, j, a, b, c, pb);
 }
 
-/* ---- blocked --------------------------------------------------------------------------------------- */
+/* ---- blocked --------------------------------------------------------------------------------- */
 
-/* A can be read where it lies if k is contiguous and the rows of a panel do not fall into the same sets
- * of the L1 cache (row strides of whole pages), or if it is read so few times that packing costs more. */
+/* A can be read where it lies if k is contiguous and the rows of a panel do not fall into the same
+ * sets of the L1 cache (row strides of whole pages), or if it is read so few times that packing
+ * costs more. */
 static int reads_a_in_place(const plan *p)
 {
     const tlvi_gemm_job *j = p->j;
@@ -204,8 +206,8 @@ static int reads_a_in_place(const plan *p)
     return j->csa * (int64_t)p->size <= 1024;
 }
 
-/* So can B where its rows are contiguous and few rows of A pass over it; but not a last panel that whole
- * vectors would overrun, so that one is packed in any case. */
+/* So can B where its rows are contiguous and few rows of A pass over it; but not a last panel that
+ * whole vectors would overrun, so that one is packed in any case. */
 static int reads_b_in_place(const plan *p)
 {
     return !p->j->pack_b && p->j->csb == 1 && p->row_panels <= B_IN_PLACE_ROWS;
@@ -292,8 +294,10 @@ static void block_task(void *arg, int64_t task, int worker)
     const plan *p = arg;
     int64_t i_lo = p->row_lo + task / p->n_col_tasks * p->task_rows;
     int64_t j_lo = p->col_lo + task % p->n_col_tasks * p->task_cols;
-    int64_t i_hi = min64(i_lo + p->task_rows, p->row_hi), j_hi = min64(j_lo + p->task_cols, p->col_hi);
-    int64_t row0 = panel_row(p, p->row_lo), row_lo = panel_row(p, i_lo), row_hi = panel_row(p, i_hi);
+    int64_t i_hi = min64(i_lo + p->task_rows, p->row_hi),
+            j_hi = min64(j_lo + p->task_cols, p->col_hi);
+    int64_t row0 = panel_row(p, p->row_lo), row_lo = panel_row(p, i_lo),
+            row_hi = panel_row(p, i_hi);
     int last = p->k0 + p->kc == p->j->k && has_finish(p->j);
 
     int64_t done = j_lo;
@@ -318,8 +322,8 @@ static void block_task(void *arg, int64_t task, int worker)
     }
 }
 
-/* Tasks of the block at work: as many rows as fit the L2 cache, fewer if threads would go idle; then
- * columns are cut, too.  Only outputs are cut, so this may depend on the number of threads. */
+/* Tasks of the block at work: as many rows as fit the L2 cache, fewer if threads would go idle;
+ * then columns are cut, too.  Only outputs are cut, so this may depend on the number of threads. */
 static void cut_tasks(plan *p, int threads)
 {
     int64_t rows = p->row_hi - p->row_lo, cols = p->col_hi - p->col_lo;
@@ -386,7 +390,7 @@ static void run_blocks(tlv_ctx *c, plan *p, int threads, int64_t b_panels, int64
     }
 }
 
-/* ---- front ----------------------------------------------------------------------------------------- */
+/* ---- front ----------------------------------------------------------------------------------- */
 
 /* Strides that no index uses become 1, so that more jobs look contiguous. */
 static void tidy(tlvi_gemm_job *j)
@@ -409,7 +413,8 @@ tlv_status tlvi_gemm(tlv_ctx *c, const tlvi_gemm_job *job)
 {
     if (c->err != TLV_OK) return c->err;
     if (job->m <= 0 || job->n <= 0) return TLV_OK;
-    if (job->k > 0 && small_on_stack(tlvi_ks(c, job->dtype), job, job->a, job->b, job->c)) return TLV_OK;
+    if (job->k > 0 && small_on_stack(tlvi_ks(c, job->dtype), job, job->a, job->b, job->c))
+        return TLV_OK;
     tlvi_gemm_job j = *job;
     plan p;
     tidy(&j);
@@ -440,7 +445,7 @@ tlv_status tlvi_gemm(tlv_ctx *c, const tlvi_gemm_job *job)
     return TLV_OK;
 }
 
-/* ---- batches --------------------------------------------------------------------------------------- */
+/* ---- batches --------------------------------------------------------------------------------- */
 
 typedef struct batch_job {
     tlv_ctx *c;
@@ -490,7 +495,9 @@ tlv_status tlvi_gemm_batched(tlv_ctx *c, const tlvi_gemm_job *job, int64_t batch
 {
     if (c->err != TLV_OK) return c->err;
     if (batch <= 0 || job->m <= 0 || job->n <= 0) return TLV_OK;
-    batch_job b = { .c = c, .j = *job, .batch = batch, .sa = stride_a, .sb = stride_b, .sc = stride_c };
+    batch_job b = {
+        .c = c, .j = *job, .batch = batch, .sa = stride_a, .sb = stride_b, .sc = stride_c
+    };
     if (batch == 1) return tlvi_gemm(c, job);
     tidy(&b.j);
     plan p;

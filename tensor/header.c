@@ -3,7 +3,7 @@
 
 enum { SLAB_BYTES = 32 << 10 };
 
-/* ---- slabs --------------------------------------------------------------------------------------- */
+/* ---- slabs ----------------------------------------------------------------------------------- */
 
 static void *slab_new(tlv_ctx *c)
 {
@@ -94,7 +94,7 @@ void tlvi_header_unlink(tlv_ctx *c, tlv_tensor *t)
     else s->last = t->prev;
 }
 
-/* ---- buffers ------------------------------------------------------------------------------------- */
+/* ---- buffers --------------------------------------------------------------------------------- */
 
 static tlvi_buf *buf_record(tlv_ctx *c)
 {
@@ -138,7 +138,7 @@ void tlvi_buf_unref(tlv_ctx *c, tlvi_buf *b)
     buf_record_free(c, b);
 }
 
-/* ---- new tensors --------------------------------------------------------------------------------- */
+/* ---- new tensors ----------------------------------------------------------------------------- */
 
 static tlv_tensor *with_shape(tlv_ctx *c, tlv_dtype d, tlv_shape s)
 {
@@ -155,8 +155,8 @@ static tlv_tensor *with_memory(tlv_ctx *c, tlv_dtype d, tlv_shape s)
 {
     if (c->err) return NULL;
     if (TLVI_UNLIKELY(s.ndim < 0 || s.ndim > TLV_MAX_DIMS)) {
-        tlvi_fail(c, TLV_ERR_LIMIT, "reshape to fewer dims", "a tensor of %d dims; 0 to %d are possible",
-                  s.ndim, TLV_MAX_DIMS);
+        tlvi_fail(c, TLV_ERR_LIMIT, "reshape to fewer dims",
+                  "a tensor of %d dims; 0 to %d are possible", s.ndim, TLV_MAX_DIMS);
         return NULL;
     }
     if (TLVI_UNLIKELY((unsigned)d >= TLV_DTYPE_COUNT)) {

@@ -1,7 +1,8 @@
 /* map.c -- loops over strided tensors.
  *
  * A map sees its dense output as one flat run.  An operand with the same memory order is read in
- * place; any other is gathered, a block of it at a time, so that kernels meet contiguous memory only. */
+ * place; any other is gathered, a block of it at a time, so that kernels meet contiguous memory
+ * only. */
 #include "tensor/core.h"
 
 enum { BLOCK = 512, CHUNK = 16384, MAX_IN = 4 };
@@ -23,7 +24,7 @@ typedef struct map_job {
     size_t out_size;
 } map_job;
 
-/* ---- gathering ------------------------------------------------------------------------------------ */
+/* ---- gathering ------------------------------------------------------------------------------- */
 
 #define STRIDED_COPY(T)                                                                            \
     do {                                                                                           \
@@ -89,7 +90,7 @@ static void map_chunk(void *arg, int64_t chunk, int worker)
     }
 }
 
-/* ---- preparing ------------------------------------------------------------------------------------ */
+/* ---- preparing ------------------------------------------------------------------------------- */
 
 /* dims of t without those of size 1, by descending stride; returns their number. */
 static int order_dims(const tlv_tensor *t, int *order)
@@ -107,7 +108,8 @@ static int order_dims(const tlv_tensor *t, int *order)
     return n;
 }
 
-static void add_operand(map_job *j, const tlv_tensor *out, const int *order, int nd, const tlv_tensor *t)
+static void add_operand(map_job *j, const tlv_tensor *out, const int *order, int nd,
+                        const tlv_tensor *t)
 {
     operand *o = &j->in[j->n_in++];
     o->ptr = tlvi_ptr(t);
@@ -162,7 +164,7 @@ void tlvi_map(tlv_ctx *c, tlvi_map_fn fn, const void *arg, int n_in, const tlv_t
     tlvi_parallel_for(c, (j.n + CHUNK - 1) / CHUNK, CHUNK / 4, map_chunk, &j);
 }
 
-/* ---- copies --------------------------------------------------------------------------------------- */
+/* ---- copies ---------------------------------------------------------------------------------- */
 
 typedef struct copy_job {
     const char *from;
@@ -185,7 +187,8 @@ static void copy_tiles(const copy_job *j, const char *from, char *to)
             int64_t cols = j->shape[last] - q < TILE ? j->shape[last] - q : TILE;
             for (int64_t i = 0; i < rows; i++)
                 copy_run(j->size, cols, from + ((r + i) * j->fs[f] + q * j->fs[last]) * size,
-                         j->fs[last], to + ((r + i) * j->ts[f] + q * j->ts[last]) * size, j->ts[last]);
+                         j->fs[last], to + ((r + i) * j->ts[f] + q * j->ts[last]) * size,
+                         j->ts[last]);
         }
 }
 

@@ -10,13 +10,13 @@
 
 typedef struct tlvi_pool tlvi_pool;
 
-/* parent: whose limit and hook are shared (thread-safe), or NULL for a pool of its own.  The pool's own
- * struct is taken from the hook too. */
+/* parent: whose limit and hook are shared (thread-safe), or NULL for a pool of its own.  The pool's
+ * own struct is taken from the hook too. */
 tlvi_pool *tlvi_pool_open(tlv_alloc_fn alloc, void *user, size_t limit, int64_t fail_at,
                           tlvi_pool *parent);
 void tlvi_pool_close(tlvi_pool *p);
 
-void *tlvi_pool_get(tlvi_pool *p, size_t bytes);        /* 64-byte aligned, or NULL; 0 bytes is fine */
+void *tlvi_pool_get(tlvi_pool *p, size_t bytes); /* 64-byte aligned, or NULL; 0 bytes is fine */
 void tlvi_pool_put(tlvi_pool *p, void *ptr, size_t bytes);
 size_t tlvi_pool_trim(tlvi_pool *p);
 void tlvi_pool_stats(const tlvi_pool *p, tlv_mem_stats *out);   /* fills the memory fields */
@@ -25,7 +25,8 @@ tlv_mem_phase tlvi_pool_phase(tlvi_pool *p, tlv_mem_phase phase);
 
 /* sysmem.c: the one place where malloc stands. */
 void *tlvi_sys_alloc(void *user, void *ptr, size_t old_size, size_t new_size);
-/* For a large chunk just taken from the hook: asks the system for huge pages where it knows them. */
+/* For a large chunk just taken from the hook: asks the system for huge pages where it knows
+ * them. */
 void tlvi_sys_advise(void *ptr, size_t bytes);
 
 #endif

@@ -204,7 +204,7 @@ tlv_tensor *tlv_randn(tlv_ctx *c, tlv_dtype d, tlv_shape s, tlv_rng_key k)
     return filled(c, "randn", d, s, k, d == TLV_F64 ? randn_f64 : randn_f32, RANDN_NS);
 }
 
-/* ---- masks -------------------------------------------------------------------------------------- */
+/* ---- masks ----------------------------------------------------------------------------------- */
 
 typedef struct mask {
     tlv_rng_key key;

@@ -1,8 +1,8 @@
 /* scope.c -- regions: what an op returns belongs to the innermost scope and goes with it.
  *
- * A scope that ends without handing out history cuts the tape back to where it began.  One that hands
- * out a tensor with history leaves its nodes on the tape; they hold the buffers they need, so the
- * scope's headers stay behind as husks: shape and place in the graph, no data. */
+ * A scope that ends without handing out history cuts the tape back to where it began.  One that
+ * hands out a tensor with history leaves its nodes on the tape; they hold the buffers they need, so
+ * the scope's headers stay behind as husks: shape and place in the graph, no data. */
 #include "tensor/core.h"
 
 tlv_scope tlv_scope_begin_with(tlv_ctx *c, int flags)
@@ -58,7 +58,8 @@ static int take(tlv_ctx *c, tlv_tensor *t, int32_t mark)
     return t->node >= mark;
 }
 
-/* Takes the taps of scopes `depth` and further in that live on in scope `to`; they are chained by next. */
+/* Takes the taps of scopes `depth` and further in that live on in scope `to`; they are chained by
+ * next. */
 static tlv_tensor *take_taps(tlv_ctx *c, int32_t depth, int32_t to, int32_t mark, int *history)
 {
     tlv_tensor *chain = NULL, *next;

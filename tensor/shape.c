@@ -3,20 +3,26 @@
 
 #include "tensor/core.h"
 
-static const struct { const char *name; size_t size; } DTYPES[TLV_DTYPE_COUNT] = {
-    [TLV_F32] = { "f32", 4 }, [TLV_F64] = { "f64", 8 }, [TLV_I32] = { "i32", 4 }, [TLV_U8] = { "u8", 1 },
-    [TLV_I64] = { "i64", 8 }, [TLV_F16] = { "f16", 2 }, [TLV_BF16] = { "bf16", 2 },
+static const struct { const char *name; size_t size;
+} DTYPES[TLV_DTYPE_COUNT] = {
+    [TLV_F32] = { "f32", 4 },   [TLV_F64] = { "f64", 8 }, [TLV_I32] = { "i32", 4 },
+    [TLV_U8] = { "u8", 1 },     [TLV_I64] = { "i64", 8 }, [TLV_F16] = { "f16", 2 },
+    [TLV_BF16] = { "bf16", 2 },
 };
 
 size_t tlv_dtype_size(tlv_dtype d) { return (unsigned)d < TLV_DTYPE_COUNT ? DTYPES[d].size : 0; }
-const char *tlv_dtype_name(tlv_dtype d) { return (unsigned)d < TLV_DTYPE_COUNT ? DTYPES[d].name : "?"; }
+const char *tlv_dtype_name(tlv_dtype d)
+{
+    return (unsigned)d < TLV_DTYPE_COUNT ? DTYPES[d].name : "?";
+}
 
 tlvi_text tlvi_shape_text(tlv_shape s)
 {
     tlvi_text t = { "[" };
     size_t at = 1;
     for (int i = 0; i < s.ndim && i < TLV_MAX_DIMS; i++)
-        at += (size_t)snprintf(t.s + at, sizeof t.s - at, i ? ",%lld" : "%lld", (long long)s.dim[i]);
+        at += (size_t)snprintf(t.s + at, sizeof t.s - at, i ? ",%lld" : "%lld",
+                               (long long)s.dim[i]);
     snprintf(t.s + at, sizeof t.s - at, "]");
     return t;
 }

@@ -53,7 +53,8 @@ take:
 tlvi_node *tlvi_tape_push(tlv_ctx *c, int n_slots, size_t attr_bytes)
 {
     tlvi_tape *t = &c->tape;
-    size_t slots = (size_t)n_slots * sizeof(tlvi_slot), bytes = slots + ((attr_bytes + 7) & ~(size_t)7);
+    size_t slots = (size_t)n_slots * sizeof(tlvi_slot),
+           bytes = slots + ((attr_bytes + 7) & ~(size_t)7);
     if (TLVI_UNLIKELY(t->len / TLVI_NODES_PER_CHUNK >= t->n_chunks) && !grow_nodes(c)) return NULL;
     uint32_t chunk = t->cur, used = t->used;
     if (TLVI_UNLIKELY(!t->n_arena || t->arena[t->cur].size - t->used < bytes)
@@ -106,10 +107,10 @@ void tlvi_tape_free(tlv_ctx *c)
     memset(t, 0, sizeof *t);
 }
 
-/* ---- checkpointed segments ------------------------------------------------------------------------ */
+/* ---- checkpointed segments ------------------------------------------------------------------- */
 
-/* Nodes [begin, end) become a segment: references to buffers that its own nodes made are dropped, and
- * what comes from outside is held instead, whether a gradient reads it or not: replay needs it.
+/* Nodes [begin, end) become a segment: references to buffers that its own nodes made are dropped,
+ * and what comes from outside is held instead, whether a gradient reads it or not: replay needs it.
  * Segments inside it become part of it. */
 tlv_status tlvi_segment_close(tlv_ctx *c, int32_t begin, int32_t end)
 {

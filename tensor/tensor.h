@@ -1,9 +1,9 @@
 /* tensor.h -- contexts, scopes, errors, memory, tensors, random numbers, threads.
  *
  * Conventions of every function in the library
- *   - A function that makes a tensor returns NULL on failure; the first failure stays in the context
- *     (tlv_error, tlv_error_msg, tlv_error_hint) and later calls do nothing, so that expressions
- *     nest and one check a step is enough.  Other functions return a tlv_status.
+ *   - A function that makes a tensor returns NULL on failure; the first failure stays in the
+ * context (tlv_error, tlv_error_msg, tlv_error_hint) and later calls do nothing, so that
+ * expressions nest and one check a step is enough.  Other functions return a tlv_status.
  *   - A tensor that a function returns belongs to the innermost open scope and dies with it.
  *     User code closes contexts, scopes and parameter sets, never tensors.
  *   - Shapes are listed outermost first.  "f32|f64" names the dtypes a function takes. */
@@ -29,7 +29,7 @@ const char *tlv_version(void);
 typedef struct tlv_ctx tlv_ctx;         /* owns everything; one thread at a time */
 typedef struct tlv_tensor tlv_tensor;   /* a strided view of a buffer; immutable once returned */
 
-/* ---- status codes: the numbers are pinned and never reused -------------------------------------- */
+/* ---- status codes: the numbers are pinned and never reused ----------------------------------- */
 
 typedef enum tlv_status {
     TLV_OK = 0,
@@ -81,7 +81,11 @@ typedef struct tlv_shape {
 #define TLV_SCALAR ((tlv_shape){ 0, { 0 } })
 static inline tlv_shape tlv_shape0(void) { tlv_shape s = { 0, { 0 } }; return s; }
 static inline tlv_shape tlv_shape1(int64_t a) { tlv_shape s = { 1, { a } }; return s; }
-static inline tlv_shape tlv_shape2(int64_t a, int64_t b) { tlv_shape s = { 2, { a, b } }; return s; }
+static inline tlv_shape tlv_shape2(int64_t a, int64_t b)
+{
+    tlv_shape s = { 2, { a, b } };
+    return s;
+}
 static inline tlv_shape tlv_shape3(int64_t a, int64_t b, int64_t d)
 {
     tlv_shape s = { 3, { a, b, d } };
@@ -93,10 +97,11 @@ static inline tlv_shape tlv_shape4(int64_t a, int64_t b, int64_t d, int64_t e)
     return s;
 }
 
-/* ---- context ------------------------------------------------------------------------------------ */
+/* ---- context --------------------------------------------------------------------------------- */
 
-/* Like realloc with a size for the old block: new_size 0 frees, ptr NULL allocates.  Returns NULL when
- * there is no memory.  Blocks must be aligned for any C type.  May be called from several threads. */
+/* Like realloc with a size for the old block: new_size 0 frees, ptr NULL allocates.  Returns NULL
+ * when there is no memory.  Blocks must be aligned for any C type.  May be called from several
+ * threads. */
 typedef void *(*tlv_alloc_fn)(void *user, void *ptr, size_t old_size, size_t new_size);
 
 /* Called where an error first happens, with the context that tlv_error will describe. */
@@ -108,18 +113,18 @@ typedef enum tlv_recompute { TLV_RECOMPUTE_NONE = 0, TLV_RECOMPUTE_CHEAP = 1 } t
 typedef struct tlv_ctx_opts {
     int threads;                /* 0: as many as this process may run on */
     uint64_t seed;              /* of all random streams */
-    const char *isa;            /* "scalar", "avx2", "avx512", "neon"; NULL: $TLV_ISA, else the widest */
+    const char *isa; /* "scalar", "avx2", "avx512", "neon"; NULL: $TLV_ISA, else the widest */
     size_t mem_limit;           /* bytes in use by this context and its children; 0: no limit */
     tlv_alloc_fn alloc;         /* NULL: the system's */
     void *alloc_user;
     tlv_error_fn on_error;      /* NULL: none */
     void *on_error_user;
-    int64_t fail_at;            /* tests: the fail_at-th request (from 1) for memory fails; 0: none */
+    int64_t fail_at; /* tests: the fail_at-th request (from 1) for memory fails; 0: none */
     tlv_recompute recompute;    /* TLV_RECOMPUTE_CHEAP: replay cheap ops in the backward sweep */
 } tlv_ctx_opts;
 
-/* Returns NULL only when there is no memory for the context itself.  An instruction set that is asked
- * for and absent gives a context that holds TLV_ERR_ISA.  o may be NULL. */
+/* Returns NULL only when there is no memory for the context itself.  An instruction set that is
+ * asked for and absent gives a context that holds TLV_ERR_ISA.  o may be NULL. */
 tlv_ctx *tlv_ctx_open(const tlv_ctx_opts *o);
 
 /* Frees everything the context owns, whatever is still open; parameter sets are closed before.
@@ -131,10 +136,10 @@ const char *tlv_isa(const tlv_ctx *c);          /* "avx512" */
 /* Space-separated names of the instruction sets this CPU and this build both have; widest first. */
 const char *tlv_isa_available(void);
 
-/* ---- errors ------------------------------------------------------------------------------------- */
+/* ---- errors ---------------------------------------------------------------------------------- */
 
-tlv_status tlv_error(const tlv_ctx *c);         /* the first failure since the last clear, or TLV_OK */
-const char *tlv_error_msg(const tlv_ctx *c);    /* one sentence: where, what came, what was expected */
+tlv_status tlv_error(const tlv_ctx *c);      /* the first failure since the last clear, or TLV_OK */
+const char *tlv_error_msg(const tlv_ctx *c); /* one sentence: where, what came, what was expected */
 const char *tlv_error_hint(const tlv_ctx *c);   /* what to do about it; "" without an error */
 
 /* Forgets the error.  The tape is cut to the innermost scope's mark first: what was recorded since
@@ -148,7 +153,7 @@ __attribute__((format(printf, 4, 5)))
 #endif
 tlv_status tlv_fail(tlv_ctx *c, tlv_status code, const char *hint, const char *fmt, ...);
 
-/* ---- scopes ------------------------------------------------------------------------------------- */
+/* ---- scopes ---------------------------------------------------------------------------------- */
 
 typedef struct tlv_scope { int32_t depth; uint32_t serial; } tlv_scope;
 
@@ -171,21 +176,21 @@ void tlv_scope_end(tlv_ctx *c, tlv_scope s);
  * moves outwards too, holding just the buffers that gradients will read. NULL ends plainly. */
 tlv_tensor *tlv_scope_end_keep(tlv_ctx *c, tlv_scope s, tlv_tensor *t);
 
-/* The same for n tensors in any order; NULLs among them are skipped, a tensor listed twice is kept once.
- * It cannot fail: after an error too the scope ends. */
+/* The same for n tensors in any order; NULLs among them are skipped, a tensor listed twice is kept
+ * once. It cannot fail: after an error too the scope ends. */
 void tlv_scope_end_keep_n(tlv_ctx *c, tlv_scope s, int n, tlv_tensor *const *t);
 
 /* Releases everything in s but t and leaves s open: for loops over blocks.  Returns t. */
 tlv_tensor *tlv_scope_roll(tlv_ctx *c, tlv_scope s, tlv_tensor *t);
 
-/* ---- memory ------------------------------------------------------------------------------------- */
+/* ---- memory ---------------------------------------------------------------------------------- */
 
 typedef enum tlv_mem_phase {
     TLV_PHASE_FORWARD = 0, TLV_PHASE_BACKWARD = 1, TLV_PHASE_STEP = 2, TLV_PHASE_COUNT = 3
 } tlv_mem_phase;
 
 typedef struct tlv_mem_stats {
-    size_t now, peak;                       /* bytes in use: now, and the most since the last reset */
+    size_t now, peak; /* bytes in use: now, and the most since the last reset */
     size_t peak_by_phase[TLV_PHASE_COUNT];  /* the most in forward code, in sweeps, in optimizers */
     size_t system;                          /* bytes taken from the system (or the hook) */
     uint64_t requests;                      /* calls to the pool so far */
@@ -199,7 +204,7 @@ tlv_mem_stats tlv_mem_get(const tlv_ctx *c);
 void tlv_mem_reset_peak(tlv_ctx *c);        /* peaks restart from what is in use now */
 size_t tlv_mem_trim(tlv_ctx *c);            /* gives unused chunks back; returns their bytes */
 
-/* ---- making tensors ----------------------------------------------------------------------------- */
+/* ---- making tensors -------------------------------------------------------------------------- */
 
 enum { TLV_WANT_GRAD = 1 };                 /* a leaf that tlv_grad may be asked about */
 
@@ -233,7 +238,7 @@ tlv_tensor *tlv_detach(tlv_ctx *c, const tlv_tensor *t);
  * idle meanwhile). */
 tlv_tensor *tlv_copy_from(tlv_ctx *dst, const tlv_tensor *t);
 
-/* ---- reading tensors ---------------------------------------------------------------------------- */
+/* ---- reading tensors ------------------------------------------------------------------------- */
 
 int tlv_ndim(const tlv_tensor *t);
 int64_t tlv_dim(const tlv_tensor *t, int axis);         /* axis may count from the end: -1 */
@@ -260,9 +265,9 @@ tlv_status tlv_view_of(tlv_ctx *c, const tlv_tensor *t, tlv_view *out);
 /* Writes "f32[2,3,8,8] channels-last, wants grad" into buf (always terminated); returns buf. */
 char *tlv_describe(const tlv_tensor *t, char *buf, size_t n);
 
-/* ---- random numbers ----------------------------------------------------------------------------- *
- * Philox4x32-10 (Salmon et al. 2011, SC'11): counter-based, so a number depends on its key and place
- * only, never on threads or on what was drawn before. */
+/* ---- random numbers --------------------------------------------------------------------------- *
+ * Philox4x32-10 (Salmon et al. 2011, SC'11): counter-based, so a number depends on its key and
+ * place only, never on threads or on what was drawn before. */
 
 typedef struct tlv_rng_key { uint64_t k; } tlv_rng_key;
 
@@ -282,25 +287,26 @@ void tlv_rng_shuffle(tlv_rng_key k, int64_t n, int64_t *index);
 tlv_tensor *tlv_rand(tlv_ctx *c, tlv_dtype d, tlv_shape s, tlv_rng_key k);   /* uniform [0, 1) */
 tlv_tensor *tlv_randn(tlv_ctx *c, tlv_dtype d, tlv_shape s, tlv_rng_key k);  /* normal (0, 1) */
 
-/* ---- tasks in parallel -------------------------------------------------------------------------- */
+/* ---- tasks in parallel ----------------------------------------------------------------------- */
 
 /* Runs task 0 .. n-1, each on a child context that c owns and reuses; inside a task every loop is
- * serial.  A child's random streams depend on the task's index, its memory counts against c's limit,
- * and its tensors die when the task returns: copy results out (tlv_read, tlv_copy_from after the call).
- * A task fails by an error in its context or by returning another status than TLV_OK; the failure
- * with the lowest index becomes c's error.  All tasks run. */
+ * serial.  A child's random streams depend on the task's index, its memory counts against c's
+ * limit, and its tensors die when the task returns: copy results out (tlv_read, tlv_copy_from after
+ * the call). A task fails by an error in its context or by returning another status than TLV_OK;
+ * the failure with the lowest index becomes c's error.  All tasks run. */
 typedef tlv_status (*tlv_task_fn)(tlv_ctx *child, int64_t task, void *user);
 tlv_status tlv_parallel_tasks(tlv_ctx *c, int64_t n, tlv_task_fn fn, void *user);
 
-/* ---- files of tensors (safetensors.c) -------------------------------------------------------------- *
- * Format: a little-endian length, a JSON header {name: {dtype, shape, data_offsets}, __metadata__}, data
- * (huggingface/safetensors).  Files are mapped.  A header that lies (overlaps, gaps, overflow, data past
- * the end, more than 100 MB, unknown dtypes, names twice) is TLV_ERR_FORMAT with the file, the tensor, the reason. */
+/* ---- files of tensors (safetensors.c) --------------------------------------------------------- *
+ * Format: a little-endian length, a JSON header {name: {dtype, shape, data_offsets}, __metadata__},
+ * data (huggingface/safetensors).  Files are mapped.  A header that lies (overlaps, gaps, overflow,
+ * data past the end, more than 100 MB, unknown dtypes, names twice) is TLV_ERR_FORMAT with the
+ * file, the tensor, the reason. */
 typedef struct tlv_file tlv_file;
 
 tlv_file *tlv_file_open(tlv_ctx *c, const char *path);
 void tlv_file_close(tlv_file *f);                           /* accepts NULL */
-int tlv_file_count(const tlv_file *f);                      /* tensors, in the order of their data */
+int tlv_file_count(const tlv_file *f); /* tensors, in the order of their data */
 const char *tlv_file_name(const tlv_file *f, int i);
 tlv_dtype tlv_file_dtype(const tlv_file *f, int i);
 tlv_shape tlv_file_shape(const tlv_file *f, int i);
@@ -312,8 +318,10 @@ const char *tlv_file_meta(const tlv_file *f, const char *key);      /* NULL if a
 tlv_tensor *tlv_file_read(tlv_ctx *c, const tlv_file *f, int i);
 
 typedef struct tlv_file_item { const char *name; const tlv_tensor *t; } tlv_file_item;
-/* Writes beside path and renames, so that a file is whole or not there.  meta: key, value ... NULL; may be NULL. */
-tlv_status tlv_file_write(tlv_ctx *c, const char *path, int n, const tlv_file_item *items, const char *const *meta);
+/* Writes beside path and renames, so that a file is whole or not there.  meta: key, value ... NULL;
+ * may be NULL. */
+tlv_status tlv_file_write(tlv_ctx *c, const char *path, int n, const tlv_file_item *items,
+                          const char *const *meta);
 
 #ifdef __cplusplus
 }

@@ -11,14 +11,15 @@ typedef struct tlvi_team tlvi_team;
 typedef void (*tlvi_chunk_fn)(void *arg, int64_t i, int worker);
 
 /* Runs chunks 0 .. n-1 in any order and returns when all are done.  The first call makes the team.
- * Serial inside a running chunk, with one thread, and when the work is small: cost is about how many
- * nanoseconds one chunk takes (0: unknown, large), and work under 20 us stays on this thread. */
+ * Serial inside a running chunk, with one thread, and when the work is small: cost is about how
+ * many nanoseconds one chunk takes (0: unknown, large), and work under 20 us stays on this
+ * thread. */
 void tlvi_parallel_for(tlv_ctx *c, int64_t n, int64_t cost, tlvi_chunk_fn fn, void *arg);
 
 int tlvi_cpu_count(void);                       /* CPUs this process may run on, at least 1 */
 
-/* The team itself: its memory comes from the context's hook.  tlvi_team_open may return NULL, and then
- * everything runs serially. */
+/* The team itself: its memory comes from the context's hook.  tlvi_team_open may return NULL, and
+ * then everything runs serially. */
 tlvi_team *tlvi_team_open(tlv_ctx *c, int n_threads);
 void tlvi_team_close(tlvi_team *t);             /* accepts NULL */
 

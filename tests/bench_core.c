@@ -2,8 +2,8 @@
  *   case, peer, threads, median_ms, rate, unit, min_ms, max_ms, runs
  * make bench CASES=text THREADS=n      cases whose name contains text; n threads (default 1)
  *
- * peak_f32 is the machine's FMA rate as the widest kernel set reaches it in registers and L1: the yardstick
- * for the products.  Nothing here asserts anything. */
+ * peak_f32 is the machine's FMA rate as the widest kernel set reaches it in registers and L1: the
+ * yardstick for the products.  Nothing here asserts anything. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,8 +31,8 @@ static int ascending(const void *a, const void *b)
 }
 
 /* work: GFLOP or another count a call; unit says of what.  inner calls are timed together. */
-static void run_case(bench *b, const char *name, double work, const char *unit, int runs, int inner, body_fn body,
-                     void *arg)
+static void run_case(bench *b, const char *name, double work, const char *unit, int runs, int inner,
+                     body_fn body, void *arg)
 {
     if (b->only && !strstr(name, b->only)) return;
     double t[MAX_RUNS];
@@ -48,12 +48,12 @@ static void run_case(bench *b, const char *name, double work, const char *unit, 
         return;
     }
     qsort(t, (size_t)runs, sizeof *t, ascending);
-    printf("%s, tlvision-%s, %d, %.6f, %.4g, %s, %.6f, %.6f, %d\n", name, tlv_isa(b->c), b->threads, t[runs / 2],
-           work / t[runs / 2] * 1e3, unit, t[0], t[runs - 1], runs);
+    printf("%s, tlvision-%s, %d, %.6f, %.4g, %s, %.6f, %.6f, %d\n", name, tlv_isa(b->c), b->threads,
+           t[runs / 2], work / t[runs / 2] * 1e3, unit, t[0], t[runs - 1], runs);
     fflush(stdout);
 }
 
-/* ---- yardstick --------------------------------------------------------------------------------------- */
+/* ---- yardstick ------------------------------------------------------------------------------- */
 
 typedef struct tile_arg { float a[14 * 512], b[512 * 64], c[14 * 64]; } tile_arg;
 enum { TILE_K = 384, TILE_REPEAT = 200 };
@@ -77,7 +77,7 @@ static void bench_peak(bench *b)
     free(t);
 }
 
-/* ---- products and convolutions ------------------------------------------------------------------------------ */
+/* ---- products and convolutions --------------------------------------------------------------- */
 
 typedef struct gemm_arg { const tlv_tensor *a, *b; tlv_matmul_opts o; } gemm_arg;
 
@@ -91,10 +91,12 @@ static void gemm_body(tlv_ctx *c, void *arg)
 
 static void bench_gemm(bench *b)
 {
-    static const struct { const char *name; int64_t m, n, k; int runs, inner; } CASES[] = {
-        { "sq64", 64, 64, 64, 21, 200 }, { "sq256", 256, 256, 256, 21, 20 }, { "sq1024", 1024, 1024, 1024, 15, 1 },
-        { "vit_proj_b1", 197, 768, 768, 21, 4 }, { "mlp_10x40x40", 10, 40, 40, 21, 1000 },
-        { "tiny8", 8, 8, 8, 21, 2000 }, { "vec_m1", 1, 4096, 4096, 21, 2 },
+    static const struct { const char *name; int64_t m, n, k; int runs, inner;
+    } CASES[] = {
+        { "sq64", 64, 64, 64, 21, 200 },          { "sq256", 256, 256, 256, 21, 20 },
+        { "sq1024", 1024, 1024, 1024, 15, 1 },    { "vit_proj_b1", 197, 768, 768, 21, 4 },
+        { "mlp_10x40x40", 10, 40, 40, 21, 1000 }, { "tiny8", 8, 8, 8, 21, 2000 },
+        { "vec_m1", 1, 4096, 4096, 21, 2 },
     };
     for (size_t i = 0; i < sizeof CASES / sizeof CASES[0]; i++) {
         tlv_scope s = tlv_scope_begin(b->c);
@@ -121,8 +123,12 @@ static void conv_body(tlv_ctx *c, void *arg)
 
 static void bench_conv(bench *b)
 {
-    static const struct { const char *name; int64_t batch, in, out, side; int k, stride; } CASES[] = {
-        { "rn18_l1_3x3", 8, 64, 64, 56, 3, 1 }, { "rn18_l4_3x3", 8, 512, 512, 7, 3, 1 },
+    static const struct {
+        const char *name;
+        int64_t batch, in, out, side;
+        int k, stride;
+    } CASES[] = {
+        { "rn18_l1_3x3", 8, 64, 64, 56, 3, 1 },   { "rn18_l4_3x3", 8, 512, 512, 7, 3, 1 },
         { "rn50_l1_1x1b", 8, 64, 256, 56, 1, 1 }, { "cifar_16_32", 128, 16, 16, 32, 3, 1 },
         { "cifar_64_8", 128, 64, 64, 8, 3, 1 },
     };
@@ -131,13 +137,20 @@ static void bench_conv(bench *b)
         for (int pass = 0; pass < 3; pass++) {
             tlv_scope s = tlv_scope_begin(b->c);
             int pad = CASES[i].k / 2;
-            conv_arg a = { .o = { .stride = CASES[i].stride, .pad = { pad, pad, pad, pad } }, .pass = pass };
+            conv_arg a = { .o = { .stride = CASES[i].stride, .pad = { pad, pad, pad, pad } },
+                           .pass = pass };
             tlv_rng_key key = tlv_rng_stream(b->c, CASES[i].name);
-            a.x = tlv_to_order(b->c, tlv_rand(b->c, TLV_F32, tlv_shape4(CASES[i].batch, CASES[i].in, CASES[i].side,
-                                                                        CASES[i].side), key), TLV_CHANNELS_LAST);
-            a.w = tlv_rand(b->c, TLV_F32, tlv_shape4(CASES[i].out, CASES[i].in, CASES[i].k, CASES[i].k), key);
+            a.x = tlv_to_order(
+                b->c,
+                tlv_rand(b->c, TLV_F32,
+                         tlv_shape4(CASES[i].batch, CASES[i].in, CASES[i].side, CASES[i].side),
+                         key),
+                TLV_CHANNELS_LAST);
+            a.w = tlv_rand(b->c, TLV_F32,
+                           tlv_shape4(CASES[i].out, CASES[i].in, CASES[i].k, CASES[i].k), key);
             a.g = tlv_conv2d(b->c, a.x, a.w, NULL, a.o);
-            double gflop = 2e-9 * (double)tlv_numel(a.g) * (double)CASES[i].in * CASES[i].k * CASES[i].k;
+            double gflop = 2e-9 * (double)tlv_numel(a.g) * (double)CASES[i].in * CASES[i].k
+                           * CASES[i].k;
             char name[64];
             snprintf(name, sizeof name, "%s_%s", CASES[i].name, PASS[pass]);
             run_case(b, name, gflop, "GFLOP/s", 11, 1, conv_body, &a);
@@ -145,7 +158,7 @@ static void bench_conv(bench *b)
         }
 }
 
-/* ---- overheads --------------------------------------------------------------------------------------------------- */
+/* ---- overheads ------------------------------------------------------------------------------- */
 
 enum { CHAIN = 1000 };
 
@@ -170,9 +183,14 @@ static void bench_overhead(bench *b)
     tlv_scope_end(b->c, s);
 }
 
-/* ---- a network ------------------------------------------------------------------------------------------------------ */
+/* ---- a network ------------------------------------------------------------------------------- */
 
-typedef struct net_arg { tlv_model *m; tlv_optim *opt; tlv_run run; const tlv_tensor *x, *y; } net_arg;
+typedef struct net_arg {
+    tlv_model *m;
+    tlv_optim *opt;
+    tlv_run run;
+    const tlv_tensor *x, *y;
+} net_arg;
 
 static void infer_body(tlv_ctx *c, void *arg)
 {
@@ -188,12 +206,15 @@ static void train_body(tlv_ctx *c, void *arg)
     net_arg *n = arg;
     tlv_scope s = tlv_scope_begin(c);
     n->run.mode = TLV_TRAIN;
-    tlv_tensor *loss = tlv_cross_entropy(c, tlv_model_forward(&n->run, n->m, n->x), n->y, (tlv_ce_opts){ 0 });
-    tlv_optim_step(c, n->opt, tlv_model_params(n->m), tlv_params_grad(c, loss, tlv_model_params(n->m), 0));
+    tlv_tensor *loss = tlv_cross_entropy(c, tlv_model_forward(&n->run, n->m, n->x), n->y,
+                                         (tlv_ce_opts){ 0 });
+    tlv_optim_step(c, n->opt, tlv_model_params(n->m),
+                   tlv_params_grad(c, loss, tlv_model_params(n->m), 0));
     tlv_scope_end(c, s);
 }
 
-static void bench_net(bench *b, const char *name, const char *arch, int64_t batch, int64_t side, int runs)
+static void bench_net(bench *b, const char *name, const char *arch, int64_t batch, int64_t side,
+                      int runs)
 {
     char infer[64], train[64];
     snprintf(infer, sizeof infer, "%s_infer", name);
@@ -201,10 +222,12 @@ static void bench_net(bench *b, const char *name, const char *arch, int64_t batc
     if (b->only && !strstr(infer, b->only) && !strstr(train, b->only)) return;
     tlv_scope s = tlv_scope_begin(b->c);
     net_arg n = { .m = tlv_model_open(b->c, arch, (tlv_model_opts){ .classes = 10 }) };
-    n.opt = tlv_sgd_open(b->c, tlv_model_params(n.m), (tlv_sgd_opts){ .lr = 0.01, .momentum = 0.9 });
+    n.opt = tlv_sgd_open(b->c, tlv_model_params(n.m),
+                         (tlv_sgd_opts){ .lr = 0.01, .momentum = 0.9 });
     n.run = tlv_model_run(b->c, n.m, TLV_EVAL);
     tlv_rng_key key = tlv_rng_stream(b->c, name);
-    n.x = tlv_to_order(b->c, tlv_rand(b->c, TLV_F32, tlv_shape4(batch, 3, side, side), key), TLV_CHANNELS_LAST);
+    n.x = tlv_to_order(b->c, tlv_rand(b->c, TLV_F32, tlv_shape4(batch, 3, side, side), key),
+                       TLV_CHANNELS_LAST);
     n.y = tlv_zeros(b->c, TLV_I32, tlv_shape1(batch));
     run_case(b, infer, (double)batch, "img/s", runs, 1, infer_body, &n);
     run_case(b, train, (double)batch, "img/s", runs, 1, train_body, &n);
@@ -216,7 +239,8 @@ static void bench_net(bench *b, const char *name, const char *arch, int64_t batc
 int main(void)
 {
     const char *threads = getenv("THREADS"), *only = getenv("CASES");
-    bench b = { .only = only && only[0] ? only : NULL, .threads = threads && threads[0] ? atoi(threads) : 1 };
+    bench b = { .only = only && only[0] ? only : NULL,
+                .threads = threads && threads[0] ? atoi(threads) : 1 };
     b.c = tlv_ctx_open(&(tlv_ctx_opts){ .threads = b.threads > 0 ? b.threads : 1 });
     b.threads = tlv_threads(b.c);
     bench_peak(&b);

@@ -26,7 +26,7 @@ int case_RELU(int i, op_case *k)
     return 1;
 }
 
-/* ---- the others ------------------------------------------------------------------------------------ */
+/* ---- the others ------------------------------------------------------------------------------ */
 
 #define ACT(name, CALL, EXPR)                                                                      \
     static tlv_tensor *name##_call(tlv_ctx *c, const tlv_tensor *const *in, const op_case *k)      \

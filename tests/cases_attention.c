@@ -9,8 +9,10 @@ enum { SCALE, CAUSAL, BIAS, MASK };
 static tlv_attention_opts opts(const tlv_tensor *const *in, const op_case *k)
 {
     int bias = (int)k->opt[BIAS], mask = (int)k->opt[MASK];
-    return (tlv_attention_opts){ .scale = k->opt[SCALE], .causal = (int)k->opt[CAUSAL],
-                                 .bias = bias ? in[bias] : NULL, .key_mask = mask ? in[mask] : NULL };
+    return (tlv_attention_opts){ .scale = k->opt[SCALE],
+                                 .causal = (int)k->opt[CAUSAL],
+                                 .bias = bias ? in[bias] : NULL,
+                                 .key_mask = mask ? in[mask] : NULL };
 }
 
 /* One query against all keys; key j stands at k + j ks, its value at v + j vs. */
@@ -46,7 +48,7 @@ static void answer(const op_case *k, const double *const *in, const query *a, do
             out[e] += exp(score(k, in, a, j) - max) / sum * a->v[j * a->vs + e];
 }
 
-/* ---- q, k, v apart --------------------------------------------------------------------------------------- */
+/* ---- q, k, v apart --------------------------------------------------------------------------- */
 
 static tlv_tensor *apart_call(tlv_ctx *c, const tlv_tensor *const *in, const op_case *k)
 {
@@ -91,7 +93,9 @@ static void add_sides(op_case *k, const attn_case *a)
     }
     if (a->mask) {
         k->opt[MASK] = k->n_in;
-        k->in[k->n_in++] = (case_input){ .shape = { 2, { a->b, a->tk } }, .kind = CASE_BYTE, .hi = 1 };
+        k->in[k->n_in++] = (case_input){ .shape = { 2, { a->b, a->tk } },
+                                         .kind = CASE_BYTE,
+                                         .hi = 1 };
     }
 }
 
@@ -132,7 +136,7 @@ int case_ATTENTION(int i, op_case *k)
     return 1;
 }
 
-/* ---- packed ------------------------------------------------------------------------------------------------ */
+/* ---- packed ---------------------------------------------------------------------------------- */
 
 static tlv_tensor *packed_call(tlv_ctx *c, const tlv_tensor *const *in, const op_case *k)
 {

@@ -12,7 +12,8 @@ static const tlv_tensor *side(const tlv_tensor *const *in, const op_case *k, int
     return place ? in[place] : NULL;
 }
 
-static double side_value(const double *const *in, const op_case *k, int which, int64_t i, double absent)
+static double side_value(const double *const *in, const op_case *k, int which, int64_t i,
+                         double absent)
 {
     int place = (int)k->opt[which];
     return place ? in[place][i] : absent;
@@ -40,8 +41,8 @@ static int64_t inner_of(tlv_shape s)
     return n;
 }
 
-static void normalise(const op_case *k, const double *const *in, int64_t ch, double mean, double var,
-                      double *out)
+static void normalise(const op_case *k, const double *const *in, int64_t ch, double mean,
+                      double var, double *out)
 {
     tlv_shape s = k->out;
     double scale = side_value(in, k, GAMMA, ch, 1) / sqrt(var + k->opt[EPS]);
@@ -52,7 +53,7 @@ static void normalise(const op_case *k, const double *const *in, int64_t ch, dou
     }
 }
 
-/* ---- the batch's own statistics ------------------------------------------------------------------------ */
+/* ---- the batch's own statistics -------------------------------------------------------------- */
 
 static tlv_tensor *train_call(tlv_ctx *c, const tlv_tensor *const *in, const op_case *k)
 {
@@ -76,12 +77,12 @@ static void train_ref(const op_case *k, const double *const *in, double *out)
     }
 }
 
-/* ---- given statistics ------------------------------------------------------------------------------------ */
+/* ---- given statistics ------------------------------------------------------------------------ */
 
 static tlv_tensor *with_call(tlv_ctx *c, const tlv_tensor *const *in, const op_case *k)
 {
-    return tlv_batch_norm_with(c, in[0], in[1], in[2], side(in, k, GAMMA), side(in, k, BETA), k->opt[EPS],
-                               side(in, k, RESIDUAL), (tlv_act)k->opt[ACT]);
+    return tlv_batch_norm_with(c, in[0], in[1], in[2], side(in, k, GAMMA), side(in, k, BETA),
+                               k->opt[EPS], side(in, k, RESIDUAL), (tlv_act)k->opt[ACT]);
 }
 
 static void with_ref(const op_case *k, const double *const *in, double *out)
@@ -89,7 +90,7 @@ static void with_ref(const op_case *k, const double *const *in, double *out)
     for (int64_t ch = 0; ch < k->out.dim[1]; ch++) normalise(k, in, ch, in[1][ch], in[2][ch], out);
 }
 
-/* ---- the tables ------------------------------------------------------------------------------------------ */
+/* ---- the tables ------------------------------------------------------------------------------ */
 
 typedef struct bn_case {
     const char *text;

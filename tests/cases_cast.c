@@ -1,5 +1,5 @@
-/* cases_cast.c -- casts: to f64 and back, which is the identity and changes nothing in f64.  Casts to the
- * other dtypes are tested one by one in test_cast.c. */
+/* cases_cast.c -- casts: to f64 and back, which is the identity and changes nothing in f64.  Casts
+ * to the other dtypes are tested one by one in test_cast.c. */
 #include "tests/opcase.h"
 
 static tlv_tensor *cast_call(tlv_ctx *c, const tlv_tensor *const *in, const op_case *k)

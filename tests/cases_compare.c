@@ -3,7 +3,7 @@
 
 #include "tests/opcase.h"
 
-/* ---- comparisons: of rounded values, so that some are equal ------------------------------------------ */
+/* ---- comparisons: of rounded values, so that some are equal ---------------------------------- */
 
 #define COMPARE(ID, name, op)                                                                      \
     static tlv_tensor *name##_call(tlv_ctx *c, const tlv_tensor *const *in, const op_case *k)      \
@@ -33,7 +33,7 @@ COMPARE(LE, le, <=)
 COMPARE(GT, gt, >)
 COMPARE(GE, ge, >=)
 
-/* ---- where -------------------------------------------------------------------------------------------- */
+/* ---- where ----------------------------------------------------------------------------------- */
 
 static tlv_tensor *where_call(tlv_ctx *c, const tlv_tensor *const *in, const op_case *k)
 {
@@ -53,24 +53,43 @@ static void where_ref(const op_case *k, const double *const *in, double *out)
 int case_WHERE(int i, op_case *k);
 int case_WHERE(int i, op_case *k)
 {
-    static const struct { const char *text; tlv_shape m, a, b, y; } CASES[] = {
+    static const struct { const char *text; tlv_shape m, a, b, y;
+    } CASES[] = {
         { "same shape", { 2, { 3, 5 } }, { 2, { 3, 5 } }, { 2, { 3, 5 } }, { 2, { 3, 5 } } },
-        { "images", { 4, { 2, 3, 4, 5 } }, { 4, { 2, 3, 4, 5 } }, { 4, { 2, 3, 4, 5 } }, { 4, { 2, 3, 4, 5 } } },
+        { "images",
+          { 4, { 2, 3, 4, 5 } },
+          { 4, { 2, 3, 4, 5 } },
+          { 4, { 2, 3, 4, 5 } },
+          { 4, { 2, 3, 4, 5 } } },
         { "a mask per column", { 1, { 6 } }, { 2, { 3, 6 } }, { 2, { 3, 6 } }, { 2, { 3, 6 } } },
         { "two scalars", { 2, { 4, 5 } }, { 0, { 0 } }, { 0, { 0 } }, { 2, { 4, 5 } } },
-        { "a row and a column", { 2, { 4, 5 } }, { 2, { 1, 5 } }, { 2, { 4, 1 } }, { 2, { 4, 5 } } },
-        { "all three broadcast", { 3, { 3, 4, 1 } }, { 3, { 3, 1, 5 } }, { 3, { 1, 4, 5 } }, { 3, { 3, 4, 5 } } },
+        { "a row and a column",
+          { 2, { 4, 5 } },
+          { 2, { 1, 5 } },
+          { 2, { 4, 1 } },
+          { 2, { 4, 5 } } },
+        { "all three broadcast",
+          { 3, { 3, 4, 1 } },
+          { 3, { 3, 1, 5 } },
+          { 3, { 1, 4, 5 } },
+          { 3, { 3, 4, 5 } } },
         { "37 and a scalar", { 1, { 37 } }, { 1, { 37 } }, { 0, { 0 } }, { 1, { 37 } } },
         { "empty", { 2, { 0, 3 } }, { 2, { 0, 3 } }, { 1, { 3 } }, { 2, { 0, 3 } } },
     };
     if (i >= (int)(sizeof CASES / sizeof CASES[0])) return 0;
-    *k = (op_case){ .text = CASES[i].text, .n_in = 3, .call = where_call, .ref = where_ref, .out = CASES[i].y,
-                    .in = { { .shape = CASES[i].m, .kind = CASE_BYTE }, { .shape = CASES[i].a },
-                            { .shape = CASES[i].b } }, .no_second = 1 };
+    *k = (op_case){ .text = CASES[i].text,
+                    .n_in = 3,
+                    .call = where_call,
+                    .ref = where_ref,
+                    .out = CASES[i].y,
+                    .in = { { .shape = CASES[i].m, .kind = CASE_BYTE },
+                            { .shape = CASES[i].a },
+                            { .shape = CASES[i].b } },
+                    .no_second = 1 };
     return 1;
 }
 
-/* ---- maximum, minimum ------------------------------------------------------------------------------------ */
+/* ---- maximum, minimum ------------------------------------------------------------------------ */
 
 #define EXTREME(ID, name, op)                                                                      \
     static tlv_tensor *name##_call(tlv_ctx *c, const tlv_tensor *const *in, const op_case *k)      \

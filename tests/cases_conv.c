@@ -1,4 +1,5 @@
-/* cases_conv.c -- convolution, its adjoints and its fused form, against loops over the definition. */
+/* cases_conv.c -- convolution, its adjoints and its fused form, against loops over the
+ * definition. */
 #include <math.h>
 
 #include "tests/opcase.h"
@@ -36,7 +37,8 @@ static const spec SPECS[] = {
 };
 enum { SPEC_COUNT = sizeof SPECS / sizeof SPECS[0] };
 
-/* opt[0] the spec, opt[1] an activation, opt[2] which of scale (1), shift (2) and residual (4) come. */
+/* opt[0] the spec, opt[1] an activation, opt[2] which of scale (1), shift (2) and residual (4)
+ * come. */
 static const spec *spec_of(const op_case *k) { return &SPECS[(int)k->opt[0]]; }
 
 static int or_one(int x) { return x ? x : 1; }
@@ -60,8 +62,9 @@ static geo geo_of(const spec *s)
 
 static tlv_conv2d_opts opts_of(const spec *s)
 {
-    return (tlv_conv2d_opts){ s->stride, s->stride_w, { s->pad[0], s->pad[1], s->pad[2], s->pad[3] },
-                              s->dil, s->dil_w, s->groups };
+    return (
+        tlv_conv2d_opts){ s->stride, s->stride_w, { s->pad[0], s->pad[1], s->pad[2], s->pad[3] },
+                          s->dil,    s->dil_w,    s->groups };
 }
 
 static tlv_shape x_shape(const spec *s) { return tlv_shape4(s->b, s->c, s->h, s->w); }
@@ -99,16 +102,28 @@ static void each_product(const spec *s, join_fn fn, void *user)
 }
 
 typedef struct loop { const double *a, *b; double *out; } loop;
-static void join_y(void *u, int64_t x, int64_t w, int64_t y) { loop *l = u; l->out[y] += l->a[x] * l->b[w]; }
-static void join_dx(void *u, int64_t x, int64_t w, int64_t y) { loop *l = u; l->out[x] += l->a[y] * l->b[w]; }
-static void join_dw(void *u, int64_t x, int64_t w, int64_t y) { loop *l = u; l->out[w] += l->a[y] * l->b[x]; }
+static void join_y(void *u, int64_t x, int64_t w, int64_t y)
+{
+    loop *l = u;
+    l->out[y] += l->a[x] * l->b[w];
+}
+static void join_dx(void *u, int64_t x, int64_t w, int64_t y)
+{
+    loop *l = u;
+    l->out[x] += l->a[y] * l->b[w];
+}
+static void join_dw(void *u, int64_t x, int64_t w, int64_t y)
+{
+    loop *l = u;
+    l->out[w] += l->a[y] * l->b[x];
+}
 
 static void clear(const op_case *k, double *out)
 {
     for (int64_t i = 0; i < case_numel(k->out); i++) out[i] = 0;
 }
 
-/* ---- the family ------------------------------------------------------------------------------------ */
+/* ---- the family ------------------------------------------------------------------------------ */
 
 static int begin(int i, op_case *k, tlv_shape a, tlv_shape b, tlv_shape out)
 {
@@ -193,7 +208,7 @@ int case_CONV2D_DW(int i, op_case *k)
     return begin(i, k, y_shape(s), x_shape(s), w_shape(s));
 }
 
-/* ---- fused ------------------------------------------------------------------------------------------- */
+/* ---- fused ----------------------------------------------------------------------------------- */
 
 static tlv_tensor *fused_call(tlv_ctx *c, const tlv_tensor *const *in, const op_case *k)
 {
@@ -229,7 +244,8 @@ static void fused_ref(const op_case *k, const double *const *in, double *out)
     each_product(s, join_y, &(loop){ in[0], in[1], out });
     for (int64_t i = 0; i < case_numel(k->out); i++) {
         int64_t o = i / (g.oh * g.ow) % s->o;
-        double z = out[i] * (scale ? scale[o] : 1) + (shift ? shift[o] : 0) + (residual ? residual[i] : 0);
+        double z = out[i] * (scale ? scale[o] : 1) + (shift ? shift[o] : 0)
+                   + (residual ? residual[i] : 0);
         out[i] = act_value((tlv_act)(int)k->opt[1], z);
     }
 }
@@ -256,9 +272,10 @@ int case_CONV2D_AFFINE(int i, op_case *k)
 {
     // the last two take another op for their activation where gradients are wanted
     static const fused list[] = {
-        { 0, TLV_ACT_NONE, 7 }, { 1, TLV_ACT_NONE, 1 }, { 5, TLV_ACT_NONE, 6 }, { 7, TLV_ACT_NONE, 3 },
-        { 10, TLV_ACT_NONE, 4 }, { 13, TLV_ACT_NONE, 7 }, { 3, TLV_ACT_NONE, 0 }, { 19, TLV_ACT_NONE, 7 },
-        { 1, TLV_ACT_SILU, 7 }, { 6, TLV_ACT_GELU, 3 },
+        { 0, TLV_ACT_NONE, 7 }, { 1, TLV_ACT_NONE, 1 },  { 5, TLV_ACT_NONE, 6 },
+        { 7, TLV_ACT_NONE, 3 }, { 10, TLV_ACT_NONE, 4 }, { 13, TLV_ACT_NONE, 7 },
+        { 3, TLV_ACT_NONE, 0 }, { 19, TLV_ACT_NONE, 7 }, { 1, TLV_ACT_SILU, 7 },
+        { 6, TLV_ACT_GELU, 3 },
     };
     return i < (int)(sizeof list / sizeof list[0]) && begin_fused(&list[i], k);
 }
@@ -267,9 +284,10 @@ int case_CONV2D_ACT(int i, op_case *k);
 int case_CONV2D_ACT(int i, op_case *k)
 {
     static const fused list[] = {
-        { 11, TLV_ACT_RELU, 7 }, { 1, TLV_ACT_SIGMOID, 7 }, { 0, TLV_ACT_TANH, 3 }, { 17, TLV_ACT_RELU6, 5 },
-        { 7, TLV_ACT_RELU6, 3 }, { 5, TLV_ACT_RELU, 6 }, { 2, TLV_ACT_RELU, 1 }, { 10, TLV_ACT_TANH, 4 },
-        { 13, TLV_ACT_SIGMOID, 2 }, { 18, TLV_ACT_TANH, 0 }, { 19, TLV_ACT_RELU, 7 },
+        { 11, TLV_ACT_RELU, 7 },  { 1, TLV_ACT_SIGMOID, 7 }, { 0, TLV_ACT_TANH, 3 },
+        { 17, TLV_ACT_RELU6, 5 }, { 7, TLV_ACT_RELU6, 3 },   { 5, TLV_ACT_RELU, 6 },
+        { 2, TLV_ACT_RELU, 1 },   { 10, TLV_ACT_TANH, 4 },   { 13, TLV_ACT_SIGMOID, 2 },
+        { 18, TLV_ACT_TANH, 0 },  { 19, TLV_ACT_RELU, 7 },
     };
     return i < (int)(sizeof list / sizeof list[0]) && begin_fused(&list[i], k);
 }

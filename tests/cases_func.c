@@ -35,7 +35,7 @@ UNARY(SIN, sin, -4, 4, sin(x))
 UNARY(COS, cos, -4, 4, cos(x))
 UNARY(ERF, erf, -2, 2, erf(x))
 
-/* ---- with kinks, steps and numbers ---------------------------------------------------------------- */
+/* ---- with kinks, steps and numbers ----------------------------------------------------------- */
 
 #define UNARY_OPT(name, CALL, EXPR)                                                                \
     static tlv_tensor *name##_call(tlv_ctx *c, const tlv_tensor *const *in, const op_case *k)      \
@@ -88,7 +88,8 @@ int case_CLAMP(int i, op_case *k);
 int case_CLAMP(int i, op_case *k)
 {
     if (!unary_with(i, k, -1.5, 1.5, clamp_call, clamp_ref)) return 0;
-    if (case_numel(k->out) == 1) k->in[0].lo = -0.4, k->in[0].hi = 0.4;     // outside there is nothing to see
+    if (case_numel(k->out) == 1)
+        k->in[0].lo = -0.4, k->in[0].hi = 0.4; // outside there is nothing to see
     k->opt[0] = i % 3 == 1 ? -INFINITY : -0.5;
     k->opt[1] = i % 3 == 2 ? INFINITY : 0.75;
     k->in[0].kinks[0] = -0.5;

@@ -12,7 +12,8 @@ static const tlv_tensor *side(const tlv_tensor *const *in, const op_case *k, int
     return place ? in[place] : NULL;
 }
 
-static double side_value(const double *const *in, const op_case *k, int which, int64_t i, double absent)
+static double side_value(const double *const *in, const op_case *k, int which, int64_t i,
+                         double absent)
 {
     int place = (int)k->opt[which];
     return place ? in[place][i] : absent;
@@ -29,7 +30,8 @@ static void standardise(const double *x, int64_t n, double eps, double *out)
 
 static tlv_tensor *layer_call(tlv_ctx *c, const tlv_tensor *const *in, const op_case *k)
 {
-    return tlv_layer_norm(c, in[0], (int)k->opt[COUNT], side(in, k, GAMMA), side(in, k, BETA), k->opt[EPS]);
+    return tlv_layer_norm(c, in[0], (int)k->opt[COUNT], side(in, k, GAMMA), side(in, k, BETA),
+                          k->opt[EPS]);
 }
 
 static void layer_ref(const op_case *k, const double *const *in, double *out)
@@ -39,13 +41,15 @@ static void layer_ref(const op_case *k, const double *const *in, double *out)
     for (int64_t i = 0; i < all; i += n) {
         standardise(in[0] + i, n, k->opt[EPS], out + i);
         for (int64_t j = 0; j < n; j++)
-            out[i + j] = out[i + j] * side_value(in, k, GAMMA, j, 1) + side_value(in, k, BETA, j, 0);
+            out[i + j] = out[i + j] * side_value(in, k, GAMMA, j, 1)
+                         + side_value(in, k, BETA, j, 0);
     }
 }
 
 static tlv_tensor *group_call(tlv_ctx *c, const tlv_tensor *const *in, const op_case *k)
 {
-    return tlv_group_norm(c, in[0], (int)k->opt[COUNT], side(in, k, GAMMA), side(in, k, BETA), k->opt[EPS]);
+    return tlv_group_norm(c, in[0], (int)k->opt[COUNT], side(in, k, GAMMA), side(in, k, BETA),
+                          k->opt[EPS]);
 }
 
 static void group_ref(const op_case *k, const double *const *in, double *out)

@@ -16,7 +16,21 @@ static const spec MAX_SPECS[] = {
     { "2x2, a rest", 1, 2, 5, 3, 2, 0, 0, 0, { 0 }, 0, 0, 0, 2, 1 },
     { "2x2, a rest, ceil", 1, 2, 5, 3, 2, 0, 0, 0, { 0 }, 0, 1, 0, 3, 2 },
     { "3x3 stride 2 padded", 1, 3, 7, 6, 3, 0, 2, 0, { 1, 1, 1, 1 }, 0, 0, 0, 4, 3 },
-    { "3x2 stride 1 and 2, uneven pads, ceil", 1, 2, 5, 6, 3, 2, 1, 2, { 1, 0, 1, 1 }, 0, 1, 0, 4, 4 },
+    { "3x2 stride 1 and 2, uneven pads, ceil",
+      1,
+      2,
+      5,
+      6,
+      3,
+      2,
+      1,
+      2,
+      { 1, 0, 1, 1 },
+      0,
+      1,
+      0,
+      4,
+      4 },
     { "dilation 2", 1, 2, 7, 6, 3, 2, 1, 2, { 2, 1, 0, 1 }, 2, 0, 0, 6, 3 },
     { "a window behind the image is dropped", 1, 1, 3, 3, 1, 0, 3, 0, { 0 }, 0, 1, 0, 1, 1 },
     { "17 channels, stride larger than k", 1, 17, 5, 4, 2, 0, 3, 0, { 0 }, 0, 0, 0, 2, 1 },
@@ -29,7 +43,21 @@ static const spec MAX_SPECS[] = {
 static const spec AVG_SPECS[] = {
     { "2x2", 2, 3, 4, 6, 2, 0, 0, 0, { 0 }, 0, 0, 0, 2, 3 },
     { "3x3 stride 2 padded", 1, 3, 7, 6, 3, 0, 2, 0, { 1, 1, 1, 1 }, 0, 0, 0, 4, 3 },
-    { "3x3 stride 2 padded, padding excluded", 1, 3, 7, 6, 3, 0, 2, 0, { 1, 1, 1, 1 }, 0, 0, 1, 4, 3 },
+    { "3x3 stride 2 padded, padding excluded",
+      1,
+      3,
+      7,
+      6,
+      3,
+      0,
+      2,
+      0,
+      { 1, 1, 1, 1 },
+      0,
+      0,
+      1,
+      4,
+      3 },
     { "3x3 stride 2 padded, ceil", 1, 2, 6, 8, 3, 0, 2, 0, { 1, 1, 1, 1 }, 0, 1, 0, 4, 5 },
     { "ceil, padding excluded", 1, 2, 6, 8, 3, 0, 2, 0, { 1, 1, 1, 1 }, 0, 1, 1, 4, 5 },
     { "ceil without padding", 1, 2, 5, 7, 3, 2, 3, 0, { 0 }, 0, 1, 0, 2, 3 },
@@ -45,8 +73,10 @@ static const spec AVG_SPECS[] = {
 
 static tlv_pool2d_opts opts_of(const spec *s)
 {
-    return (tlv_pool2d_opts){ s->k, s->k_w, s->stride, s->stride_w,
-                              { s->pad[0], s->pad[1], s->pad[2], s->pad[3] }, s->dil, s->ceil, s->exclude };
+    return (tlv_pool2d_opts){
+        s->k,   s->k_w,  s->stride, s->stride_w, { s->pad[0], s->pad[1], s->pad[2], s->pad[3] },
+        s->dil, s->ceil, s->exclude
+    };
 }
 
 static tlv_shape x_shape(const spec *s) { return tlv_shape4(s->b, s->c, s->h, s->w); }
@@ -67,8 +97,8 @@ static int place(const spec *s, int vertical, int o, int t)
     return t < k && at >= 0 && at < n ? at : -1;
 }
 
-/* What the average divides by, on one axis: the window's places in the image (exclude), or in the image and
- * its padding. */
+/* What the average divides by, on one axis: the window's places in the image (exclude), or in the
+ * image and its padding. */
 static int extent(const spec *s, int vertical, int o)
 {
     int n = vertical ? s->h : s->w, count = 0, k = s->k ? (vertical || !s->k_w ? s->k : s->k_w) : n;
@@ -119,12 +149,13 @@ static void fill(const op_case *k, double *out, double v)
     for (int64_t i = 0; i < case_numel(k->out); i++) out[i] = v;
 }
 
-/* ---- maximum ----------------------------------------------------------------------------------------- */
+/* ---- maximum --------------------------------------------------------------------------------- */
 
 static tlv_tensor *max_call(tlv_ctx *c, const tlv_tensor *const *in, const op_case *k)
 {
     const spec *s = &MAX_SPECS[(int)k->opt[0]];
-    return s->k ? tlv_max_pool2d(c, in[0], opts_of(s)) : tlv_adaptive_max_pool2d(c, in[0], s->oh, s->ow);
+    return s->k ? tlv_max_pool2d(c, in[0], opts_of(s))
+                : tlv_adaptive_max_pool2d(c, in[0], s->oh, s->ow);
 }
 
 static void max_ref(const op_case *k, const double *const *in, double *out)
@@ -150,7 +181,7 @@ int case_MAX_POOL2D(int i, op_case *k)
     return 1;
 }
 
-/* ---- put and take -------------------------------------------------------------------------------------- */
+/* ---- put and take ---------------------------------------------------------------------------- */
 
 static tlv_tensor *put_call(tlv_ctx *c, const tlv_tensor *const *in, const op_case *k)
 {
@@ -159,7 +190,8 @@ static tlv_tensor *put_call(tlv_ctx *c, const tlv_tensor *const *in, const op_ca
 
 static void put_ref(const op_case *k, const double *const *in, double *out)
 {
-    int64_t small = k->in[0].shape.dim[2] * k->in[0].shape.dim[3], large = k->out.dim[2] * k->out.dim[3];
+    int64_t small = k->in[0].shape.dim[2] * k->in[0].shape.dim[3],
+            large = k->out.dim[2] * k->out.dim[3];
     fill(k, out, 0);
     for (int64_t i = 0; i < case_numel(k->in[0].shape); i++)
         if (in[1][i] >= 0) out[i / small * large + (int64_t)in[1][i]] += in[0][i];
@@ -173,26 +205,30 @@ static tlv_tensor *take_call(tlv_ctx *c, const tlv_tensor *const *in, const op_c
 
 static void take_ref(const op_case *k, const double *const *in, double *out)
 {
-    int64_t small = k->out.dim[2] * k->out.dim[3], large = k->in[0].shape.dim[2] * k->in[0].shape.dim[3];
+    int64_t small = k->out.dim[2] * k->out.dim[3],
+            large = k->in[0].shape.dim[2] * k->in[0].shape.dim[3];
     for (int64_t i = 0; i < case_numel(k->out); i++)
         out[i] = in[1][i] >= 0 ? in[0][i / small * large + (int64_t)in[1][i]] : 0;
 }
 
 /* b, c, the large image, the small one */
 static const int INDEXED[][6] = {
-    { 2, 3, 4, 5, 2, 3 }, { 1, 67, 2, 3, 2, 2 }, { 1, 2, 3, 3, 5, 4 }, { 1, 1, 1, 1, 1, 1 }, { 0, 2, 3, 3, 2, 2 },
-    { 2, 0, 3, 3, 2, 2 },
+    { 2, 3, 4, 5, 2, 3 }, { 1, 67, 2, 3, 2, 2 }, { 1, 2, 3, 3, 5, 4 },
+    { 1, 1, 1, 1, 1, 1 }, { 0, 2, 3, 3, 2, 2 },  { 2, 0, 3, 3, 2, 2 },
 };
 
 static int indexed(int i, op_case *k, int put)
 {
     if (i >= COUNT(INDEXED)) return 0;
     const int *s = INDEXED[i];
-    tlv_shape large = tlv_shape4(s[0], s[1], s[2], s[3]), small = tlv_shape4(s[0], s[1], s[4], s[5]);
+    tlv_shape large = tlv_shape4(s[0], s[1], s[2], s[3]),
+              small = tlv_shape4(s[0], s[1], s[4], s[5]);
     k->text = "window indices";
     k->n_in = 2;
     k->in[0].shape = put ? small : large;
-    k->in[1] = (case_input){ .shape = small, .kind = CASE_INDEX, .lo = i == 3 ? 0 : -1, .hi = s[2] * s[3] - 1 };
+    k->in[1] = (case_input){
+        .shape = small, .kind = CASE_INDEX, .lo = i == 3 ? 0 : -1, .hi = s[2] * s[3] - 1
+    };
     k->out = put ? large : small;
     k->call = put ? put_call : take_call;
     k->ref = put ? put_ref : take_ref;
@@ -205,12 +241,13 @@ int case_POOL_PUT(int i, op_case *k) { return indexed(i, k, 1); }
 int case_POOL_TAKE(int i, op_case *k);
 int case_POOL_TAKE(int i, op_case *k) { return indexed(i, k, 0); }
 
-/* ---- average -------------------------------------------------------------------------------------------- */
+/* ---- average --------------------------------------------------------------------------------- */
 
 static tlv_tensor *avg_call(tlv_ctx *c, const tlv_tensor *const *in, const op_case *k)
 {
     const spec *s = &AVG_SPECS[(int)k->opt[0]];
-    return s->k ? tlv_avg_pool2d(c, in[0], opts_of(s)) : tlv_adaptive_avg_pool2d(c, in[0], s->oh, s->ow);
+    return s->k ? tlv_avg_pool2d(c, in[0], opts_of(s))
+                : tlv_adaptive_avg_pool2d(c, in[0], s->oh, s->ow);
 }
 
 static void avg_ref(const op_case *k, const double *const *in, double *out)

@@ -35,12 +35,17 @@ enum { SUM_TO_COUNT = sizeof SUM_TO / sizeof SUM_TO[0] };
 static int sum_to_case(int i, op_case *k)
 {
     if (i >= SUM_TO_COUNT) return 0;
-    *k = (op_case){ .text = SUM_TO[i].text, .n_in = 1, .in = { { .shape = SUM_TO[i].x } }, .out = SUM_TO[i].y,
-                    .call = sum_to_call, .ref = sum_to_ref, .no_second = 1 };
+    *k = (op_case){ .text = SUM_TO[i].text,
+                    .n_in = 1,
+                    .in = { { .shape = SUM_TO[i].x } },
+                    .out = SUM_TO[i].y,
+                    .call = sum_to_call,
+                    .ref = sum_to_ref,
+                    .no_second = 1 };
     return 1;
 }
 
-/* ---- over axes --------------------------------------------------------------------------------------- */
+/* ---- over axes ------------------------------------------------------------------------------- */
 
 /* opt: [0] KEEPDIM, [1] a number of the op, [2] of axes (-1: all), [3..] the axes. */
 static tlv_axes axes_of(const op_case *k)
@@ -72,7 +77,12 @@ static int64_t members(const op_case *k, const double *x, int64_t o, double *m)
     return n;
 }
 
-static const struct axes_case { const char *text; tlv_shape x, y; double keep; int n, axis[3]; } AXES[] = {
+static const struct axes_case {
+    const char *text;
+    tlv_shape x, y;
+    double keep;
+    int n, axis[3];
+} AXES[] = {
     { "last axis", { 2, { 3, 5 } }, { 1, { 3 } }, 0, 1, { -1 } },
     { "first axis, kept", { 2, { 7, 5 } }, { 2, { 1, 5 } }, 1, 1, { 0 } },
     { "all", { 3, { 2, 3, 4 } }, { 0, { 0 } }, 0, -1, { 0 } },
@@ -93,7 +103,12 @@ static int over_axes(int i, op_case *k,
 {
     if (i >= AXES_COUNT) return 0;
     const struct axes_case *a = &AXES[i];
-    *k = (op_case){ .text = a->text, .n_in = 1, .in = { { .shape = a->x } }, .out = a->y, .call = call, .ref = ref,
+    *k = (op_case){ .text = a->text,
+                    .n_in = 1,
+                    .in = { { .shape = a->x } },
+                    .out = a->y,
+                    .call = call,
+                    .ref = ref,
                     .opt = { a->keep, 0, a->n, a->axis[0], a->axis[1], a->axis[2] } };
     return 1;
 }
@@ -178,16 +193,20 @@ int case_ARGMAX(int i, op_case *k)
     return i < 6 && over_axes(ONE_AXIS[i], k, argmax_call, argmax_ref);
 }
 
-/* ---- made of other ops: checked with SUM_TO's cases ---------------------------------------------------- */
+/* ---- made of other ops: checked with SUM_TO's cases ------------------------------------------ */
 
 #define MEAN_OF_M double mean = 0; for (int64_t i = 0; i < n; i++) mean += m[i] / (double)n
-#define VAR_OF_M y = 0; for (int64_t i = 0; i < n; i++) y += (m[i] - mean) * (m[i] - mean);                \
+#define VAR_OF_M                                                        \
+    y = 0;                                                              \
+    for (int64_t i = 0; i < n; i++) y += (m[i] - mean) * (m[i] - mean); \
     y /= (double)n - k->opt[1]
 
-OVER_AXES(sum, tlv_sum(c, in[0], axes_of(k), k->opt[0] != 0), y = 0; for (int64_t i = 0; i < n; i++) y += m[i];)
+OVER_AXES(sum, tlv_sum(c, in[0], axes_of(k), k->opt[0] != 0), y = 0;
+          for (int64_t i = 0; i < n; i++) y += m[i];)
 OVER_AXES(mean, tlv_mean(c, in[0], axes_of(k), k->opt[0] != 0), MEAN_OF_M; y = mean;)
 OVER_AXES(var, tlv_var(c, in[0], axes_of(k), (int)k->opt[1], k->opt[0] != 0), MEAN_OF_M; VAR_OF_M;)
-OVER_AXES(std, tlv_std(c, in[0], axes_of(k), (int)k->opt[1], k->opt[0] != 0), MEAN_OF_M; VAR_OF_M; y = sqrt(y);)
+OVER_AXES(std, tlv_std(c, in[0], axes_of(k), (int)k->opt[1], k->opt[0] != 0), MEAN_OF_M; VAR_OF_M;
+          y = sqrt(y);)
 
 static int composite(int i, op_case *k)
 {

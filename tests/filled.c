@@ -33,7 +33,8 @@ void filled_values(const char *name, int64_t n, double lo, double hi, double *v)
     }
 }
 
-tlv_tensor *filled_tensor(tlv_ctx *c, tlv_dtype d, tlv_shape s, const char *name, double lo, double hi)
+tlv_tensor *filled_tensor(tlv_ctx *c, tlv_dtype d, tlv_shape s, const char *name, double lo,
+                          double hi)
 {
     int64_t n = 1;
     for (int i = 0; i < s.ndim; i++) n *= s.dim[i];
@@ -72,7 +73,8 @@ static tlv_tensor *parameter(tlv_ctx *c, const char *name, const tlv_tensor *lik
     if (strcmp(last, "num_batches_tracked") == 0) return tlv_zeros(c, d, s);
     if (strcmp(last, "running_mean") == 0) return filled_tensor(c, d, s, name, -0.2, 0.2);
     if (strcmp(last, "running_var") == 0) return filled_tensor(c, d, s, name, 0.5, 1.5);
-    if (apart && tlv_match("*bn1.bias,*bn2.bias,*bn3.bias,*downsample.1.bias", name)) return far_bias(c, d, s, name);
+    if (apart && tlv_match("*bn1.bias,*bn2.bias,*bn3.bias,*downsample.1.bias", name))
+        return far_bias(c, d, s, name);
     if (strcmp(last, "bias") == 0) return filled_tensor(c, d, s, name, -0.1, 0.1);
     if (tlv_match("*bn3.weight", name)) return filled_tensor(c, d, s, name, 0.2, 0.4);
     if (s.ndim == 1) return filled_tensor(c, d, s, name, 0.75, 1.25);

@@ -8,7 +8,8 @@
 void filled_values(const char *name, int64_t n, double lo, double hi, double *v);
 
 /* The same as a tensor. */
-tlv_tensor *filled_tensor(tlv_ctx *c, tlv_dtype d, tlv_shape s, const char *name, double lo, double hi);
+tlv_tensor *filled_tensor(tlv_ctx *c, tlv_dtype d, tlv_shape s, const char *name, double lo,
+                          double hi);
 
 /* Labels (7 i + 3) mod classes, i32 [n]. */
 tlv_tensor *filled_labels(tlv_ctx *c, int64_t n, int classes);

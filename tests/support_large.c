@@ -58,7 +58,8 @@ static void release(results *r)
 }
 
 /* tol 0: the same bits. */
-static void compare(const support_large *l, const char *what, const results *a, const results *b, double tol)
+static void compare(const support_large *l, const char *what, const results *a, const results *b,
+                    double tol)
 {
     for (int p = 0; p < a->parts; p++) {
         double largest = 0, worst = 0;
@@ -69,12 +70,13 @@ static void compare(const support_large *l, const char *what, const results *a, 
             double d = fabs(a->v[p][i] - b->v[p][i]);
             if (!(d <= worst)) worst = d;
         }
-        EXPECT(n == b->n[p] && largest > 0, "%s, %s: part %d has %lld values up to %g", l->text, what, p,
-               (long long)n, largest);
+        EXPECT(n == b->n[p] && largest > 0, "%s, %s: part %d has %lld values up to %g", l->text,
+               what, p, (long long)n, largest);
         if (tol == 0) EXPECT(differ == 0, "%s, %s: %lld values of part %d differ", l->text, what,
                              (long long)differ, p);
-        else EXPECT(worst <= tol * largest, "%s, %s: part %d is off by %g of %g", l->text, what, p, worst,
-                    largest);
+        else
+            EXPECT(worst <= tol * largest, "%s, %s: part %d is off by %g of %g", l->text, what, p,
+                   worst, largest);
     }
 }
 

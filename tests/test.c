@@ -19,7 +19,7 @@ static struct {
     char reason[256];                   /* why it was skipped */
 } now;
 
-/* ---- checks ------------------------------------------------------------------------------------- */
+/* ---- checks ---------------------------------------------------------------------------------- */
 
 /* Counts a check; a failed one prints "file:line: test: what: ...". */
 static int count(int ok, const char *file, int line, const char *what, const char *fmt, va_list ap)
@@ -108,7 +108,7 @@ void test_skip(const char *fmt, ...)
 
 int test_failures(void) { return now.failures; }
 
-/* ---- files -------------------------------------------------------------------------------------- */
+/* ---- files ----------------------------------------------------------------------------------- */
 
 static const char *env_or(const char *name, const char *otherwise)
 {
@@ -154,7 +154,7 @@ int test_temp_path(char *buf, size_t n, const char *name)
     return 1;
 }
 
-/* ---- running ------------------------------------------------------------------------------------ */
+/* ---- running --------------------------------------------------------------------------------- */
 
 typedef enum outcome { PASSED, FAILED, SKIPPED } outcome;
 
@@ -165,7 +165,8 @@ static outcome run_one(const test_case *t)
     t->fn();
 
     if (now.failures) {
-        fprintf(stderr, "FAILED %s (%d of %d checks)\n", t->name, (int)now.failures, (int)now.checks);
+        fprintf(stderr, "FAILED %s (%d of %d checks)\n", t->name, (int)now.failures,
+                (int)now.checks);
         return FAILED;
     }
     if (now.skipped) {

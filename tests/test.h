@@ -10,10 +10,11 @@
  *
  *     TEST_MAIN(T(test_adds))
  *
- * A failed check prints one line and the test goes on; REQUIRE and SKIP return from the test function,
- * so they stand in it and not in its helpers.  A test without a single check counts as failed: a test
- * that cannot fail is a defect.  `prog FILTER` runs the tests whose name contains FILTER, `prog --list` names them.
- * Checks may be made from one thread only.  Helpers that know tensors are in tests/support.h. */
+ * A failed check prints one line and the test goes on; REQUIRE and SKIP return from the test
+ * function, so they stand in it and not in its helpers.  A test without a single check counts as
+ * failed: a test that cannot fail is a defect.  `prog FILTER` runs the tests whose name contains
+ * FILTER, `prog --list` names them. Checks may be made from one thread only.  Helpers that know
+ * tensors are in tests/support.h. */
 #ifndef TLV_TESTS_TEST_H
 #define TLV_TESTS_TEST_H
 
@@ -55,7 +56,8 @@ typedef struct test_case {
 /* The context holds no error; prints its message if it does. */
 #define EXPECT_OK(c) test_check_ok(c, __FILE__, __LINE__)
 
-/* The context holds the error `code`, and its sentence contains `part`; the error is then cleared. */
+/* The context holds the error `code`, and its sentence contains `part`; the error is then
+ * cleared. */
 #define EXPECT_ERROR(c, code, part) test_check_error(c, code, part, __FILE__, __LINE__)
 
 /* A check that the rest of the test needs: returns from the test if it fails. */
@@ -78,16 +80,16 @@ typedef struct test_case {
     } while (0)
 
 /* The path of a file of the shared data folder, "cifar10/test_batch.bin": in $TLV_DATA, by default
- * ../shared/data.  Returns 1 if the file is there.  If not, returns 0 and the test counts as skipped when the whole
- * folder is missing, as failed when only the file is. */
+ * ../shared/data.  Returns 1 if the file is there.  If not, returns 0 and the test counts as
+ * skipped when the whole folder is missing, as failed when only the file is. */
 int test_data_path(char *buf, size_t n, const char *name);
 
 /* The path of a file that is checked in beside the tests, "goldens/ops.safetensors": in $TLV_TESTS,
  * by default tests.  Returns 0 and fails the test if it is not there. */
 int test_file_path(char *buf, size_t n, const char *name);
 
-/* A fresh path in $TLV_TMP (default build/tmp, made if missing), named after the running test; an old file of
- * that name is removed. */
+/* A fresh path in $TLV_TMP (default build/tmp, made if missing), named after the running test; an
+ * old file of that name is removed. */
 int test_temp_path(char *buf, size_t n, const char *name);
 
 /* What the macros call; each returns whether the check held. */
@@ -102,11 +104,12 @@ int test_check_close(double got, double want, double rtol, double atol, const ch
                      const char *what);
 int test_check_int(long long got, long long want, const char *file, int line, const char *what);
 int test_check_str(const char *got, const char *want, const char *file, int line, const char *what);
-int test_check_status(tlv_status got, tlv_status want, const char *file, int line, const char *what);
+int test_check_status(tlv_status got, tlv_status want, const char *file, int line,
+                      const char *what);
 int test_check_ok(const tlv_ctx *c, const char *file, int line);
 int test_check_error(tlv_ctx *c, tlv_status code, const char *part, const char *file, int line);
 void test_skip(const char *fmt, ...) TEST_PRINTF(1, 2);
-int test_is_close(double got, double want, double rtol, double atol);   /* no check, just the rule */
+int test_is_close(double got, double want, double rtol, double atol); /* no check, just the rule */
 int test_failures(void);                /* failed checks of the running test so far */
 int test_main(int argc, char **argv, const char *file, const test_case *cases, size_t n);
 

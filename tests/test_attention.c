@@ -1,5 +1,5 @@
-/* test_attention.c -- attention where the generic checks do not look: scores of 1e4, rows that see nothing,
- * NaN, work in blocks, memory, and what is refused. */
+/* test_attention.c -- attention where the generic checks do not look: scores of 1e4, rows that see
+ * nothing, NaN, work in blocks, memory, and what is refused. */
 #include <float.h>
 #include <math.h>
 #include <string.h>
@@ -9,25 +9,30 @@
 enum { N = 3 * 4, ROWS = 3, KEYS = 4 };
 
 /* y and the gradients of sum(u y) in q, k, v, bias, one after the other. */
-typedef struct answers { double y[ROWS * 2], q[ROWS * 2], k[KEYS * 2], v[KEYS * 2], bias[N]; } answers;
+typedef struct answers {
+    double y[ROWS * 2], q[ROWS * 2], k[KEYS * 2], v[KEYS * 2], bias[N];
+} answers;
 
 /* One head of 3 queries and 4 keys of two numbers; bias and mask may be NULL. */
 static void compute(tlv_ctx *c, tlv_dtype d, const double *q, const double *k, const double *bias,
                     const uint8_t *mask, int flags, answers *a)
 {
-    static const double v[KEYS * 2] = { 1, -2, 0.5, 3, -1, 0.25, 2, 1 }, u[ROWS * 2] = { 1, 0.5, -1, 2, 0.75, 1 };
+    static const double v[KEYS * 2] = { 1, -2, 0.5, 3, -1, 0.25, 2, 1 },
+                                 u[ROWS * 2] = { 1, 0.5, -1, 2, 0.75, 1 };
     memset(a, 0, sizeof *a);
     tlv_scope s = tlv_scope_begin(c);
     tlv_shape sq = TLV_SHAPE(1, 1, ROWS, 2), sk = TLV_SHAPE(1, 1, KEYS, 2);
     const tlv_tensor *in[4] = { support_tensor(c, d, sq, q, TLV_WANT_GRAD, SUPPORT_ROW_MAJOR),
                                 support_tensor(c, d, sk, k, TLV_WANT_GRAD, SUPPORT_ROW_MAJOR),
                                 support_tensor(c, d, sk, v, TLV_WANT_GRAD, SUPPORT_ROW_MAJOR) };
-    if (bias) in[3] = support_tensor(c, d, TLV_SHAPE(ROWS, KEYS), bias, TLV_WANT_GRAD, SUPPORT_ROW_MAJOR);
+    if (bias)
+        in[3] = support_tensor(c, d, TLV_SHAPE(ROWS, KEYS), bias, TLV_WANT_GRAD, SUPPORT_ROW_MAJOR);
     tlv_attention_opts o = { .scale = 1, .bias = in[3] };
     if (mask) o.key_mask = tlv_from_data(c, TLV_U8, TLV_SHAPE(1, KEYS), mask, 0);
     tlv_tensor *g[4] = { 0 }, *y = tlv_attention(c, in[0], in[1], in[2], o);
     support_read(c, y, a->y, ROWS * 2);
-    tlv_grad(c, y, support_tensor(c, d, sq, u, 0, SUPPORT_ROW_MAJOR), bias ? 4 : 3, in, g, flags | TLV_ZEROS);
+    tlv_grad(c, y, support_tensor(c, d, sq, u, 0, SUPPORT_ROW_MAJOR), bias ? 4 : 3, in, g,
+             flags | TLV_ZEROS);
     support_read(c, g[0], a->q, ROWS * 2);
     support_read(c, g[1], a->k, KEYS * 2);
     support_read(c, g[2], a->v, KEYS * 2);
@@ -49,8 +54,8 @@ static void expect_near(const char *what, const answers *a, const answers *b, do
 }
 
 /* Both paths in both types. */
-static void all_ways(const char *what, const double *q, const double *k, const double *bias, const uint8_t *mask,
-                     double tol, answers *out)
+static void all_ways(const char *what, const double *q, const double *k, const double *bias,
+                     const uint8_t *mask, double tol, answers *out)
 {
     tlv_ctx *c = support_open();
     answers a;
@@ -64,15 +69,17 @@ static void all_ways(const char *what, const double *q, const double *k, const d
     tlv_ctx_close(c);
 }
 
-/* ---- scores ---------------------------------------------------------------------------------------------------- */
+/* ---- scores ---------------------------------------------------------------------------------- */
 
-static const double Q[ROWS * 2] = { 1, 2, -0.5, 1, 0.25, -1 }, K[KEYS * 2] = { 1, 0.5, -1, 2, 0, 1, 0.5, -0.5 };
+static const double Q[ROWS * 2] = { 1, 2, -0.5, 1, 0.25, -1 },
+                             K[KEYS * 2] = { 1, 0.5, -1, 2, 0, 1, 0.5, -0.5 };
 
 /* 1e4 + a small exact part: the probabilities are those of the small part, gradients too. */
 static void test_large_scores(void)
 {
     answers small, large;
-    const double q[ROWS * 2] = { 100, 1, 100, 0.5, 100, -1 }, k[KEYS * 2] = { 100, 0.25, 100, 1, 100, -0.5, 100, 0 };
+    const double q[ROWS * 2] = { 100, 1, 100, 0.5, 100, -1 },
+                          k[KEYS * 2] = { 100, 0.25, 100, 1, 100, -0.5, 100, 0 };
     double q0[ROWS * 2], k0[KEYS * 2];
     memcpy(q0, q, sizeof q);
     memcpy(k0, k, sizeof k);
@@ -96,7 +103,7 @@ static void test_far_scores(void)
     EXPECT_CLOSE(a.y[5], 3, 0, 1e-12);              // key 1
 }
 
-/* ---- masks by bias ------------------------------------------------------------------------------------------------ */
+/* ---- masks by bias --------------------------------------------------------------------------- */
 
 static void test_bias_masks(void)
 {
@@ -136,7 +143,8 @@ static void test_one_key(void)
     answers a;
     const uint8_t third[KEYS] = { 0, 0, 1, 0 };
     all_ways("one key", Q, K, NULL, third, 1e-6, &a);
-    for (int i = 0; i < ROWS; i++) EXPECT(a.y[2 * i] == -1 && a.y[2 * i + 1] == 0.25, "the third value");
+    for (int i = 0; i < ROWS; i++)
+        EXPECT(a.y[2 * i] == -1 && a.y[2 * i + 1] == 0.25, "the third value");
     for (int i = 0; i < ROWS * 2; i++) EXPECT_CLOSE(a.q[i], 0, 0, 1e-12);
 }
 
@@ -153,11 +161,12 @@ static void test_nan_stays(void)
     tlv_ctx_close(c);
 }
 
-/* ---- large ---------------------------------------------------------------------------------------------------------- */
+/* ---- large ----------------------------------------------------------------------------------- */
 
 static tlv_tensor *plain(tlv_ctx *c, const tlv_tensor *const *in)
 {
-    return tlv_attention(c, in[0], in[1], in[2], (tlv_attention_opts){ .causal = 1, .bias = in[3] });
+    return tlv_attention(c, in[0], in[1], in[2],
+                         (tlv_attention_opts){ .causal = 1, .bias = in[3] });
 }
 
 static tlv_tensor *packed(tlv_ctx *c, const tlv_tensor *const *in)
@@ -168,16 +177,36 @@ static tlv_tensor *packed(tlv_ctx *c, const tlv_tensor *const *in)
 static void test_large(void)
 {
     static const support_large ALL[] = {
-        { "apart", plain, 3, { { 4, { 2, 3, 150, 40 } }, { 4, { 2, 3, 301, 40 } }, { 4, { 2, 3, 301, 36 } } },
+        { "apart",
+          plain,
+          3,
+          { { 4, { 2, 3, 150, 40 } }, { 4, { 2, 3, 301, 40 } }, { 4, { 2, 3, 301, 36 } } },
           SUPPORT_ROW_MAJOR },
-        { "bias a head", plain, 4,
-          { { 4, { 3, 2, 130, 16 } }, { 4, { 3, 2, 130, 16 } }, { 4, { 3, 2, 130, 20 } }, { 3, { 2, 130, 130 } } },
+        { "bias a head",
+          plain,
+          4,
+          { { 4, { 3, 2, 130, 16 } },
+            { 4, { 3, 2, 130, 16 } },
+            { 4, { 3, 2, 130, 20 } },
+            { 3, { 2, 130, 130 } } },
           SUPPORT_ROW_MAJOR },
-        { "bias a key, strided", plain, 4,
-          { { 4, { 3, 2, 130, 16 } }, { 4, { 3, 2, 130, 16 } }, { 4, { 3, 2, 130, 20 } }, { 1, { 130 } } },
+        { "bias a key, strided",
+          plain,
+          4,
+          { { 4, { 3, 2, 130, 16 } },
+            { 4, { 3, 2, 130, 16 } },
+            { 4, { 3, 2, 130, 20 } },
+            { 1, { 130 } } },
           SUPPORT_STRIDED },
-        { "packed", packed, 2, { { 5, { 2, 197, 3, 3, 32 } }, { 4, { 1, 3, 1, 197 } } }, SUPPORT_ROW_MAJOR },
-        { "packed, bias for all", packed, 2, { { 5, { 2, 197, 3, 3, 32 } }, { 2, { 197, 197 } } },
+        { "packed",
+          packed,
+          2,
+          { { 5, { 2, 197, 3, 3, 32 } }, { 4, { 1, 3, 1, 197 } } },
+          SUPPORT_ROW_MAJOR },
+        { "packed, bias for all",
+          packed,
+          2,
+          { { 5, { 2, 197, 3, 3, 32 } }, { 2, { 197, 197 } } },
           SUPPORT_ROW_MAJOR },
     };
     for (size_t i = 0; i < sizeof ALL / sizeof ALL[0]; i++) support_check_large(&ALL[i], 3e-5);
@@ -199,14 +228,17 @@ static void test_memory(void)
     tlv_ctx_close(c);
 }
 
-/* ---- refused ---------------------------------------------------------------------------------------------------------- */
+/* ---- refused --------------------------------------------------------------------------------- */
 
 static void test_errors(void)
 {
     tlv_ctx *c = support_open();
-    tlv_tensor *q = tlv_zeros(c, TLV_F32, TLV_SHAPE(2, 3, 4, 5)), *k = tlv_zeros(c, TLV_F32, TLV_SHAPE(2, 3, 6, 5));
-    tlv_tensor *v = tlv_zeros(c, TLV_F32, TLV_SHAPE(2, 3, 7, 5)), *d = tlv_zeros(c, TLV_F64, TLV_SHAPE(2, 3, 6, 5));
-    tlv_tensor *bias = tlv_zeros(c, TLV_F32, TLV_SHAPE(4, 5)), *mask = tlv_zeros(c, TLV_U8, TLV_SHAPE(2, 4));
+    tlv_tensor *q = tlv_zeros(c, TLV_F32, TLV_SHAPE(2, 3, 4, 5)),
+               *k = tlv_zeros(c, TLV_F32, TLV_SHAPE(2, 3, 6, 5));
+    tlv_tensor *v = tlv_zeros(c, TLV_F32, TLV_SHAPE(2, 3, 7, 5)),
+               *d = tlv_zeros(c, TLV_F64, TLV_SHAPE(2, 3, 6, 5));
+    tlv_tensor *bias = tlv_zeros(c, TLV_F32, TLV_SHAPE(4, 5)),
+               *mask = tlv_zeros(c, TLV_U8, TLV_SHAPE(2, 4));
     EXPECT(!tlv_attention(c, q, k, v, (tlv_attention_opts){ 0 }), "refused");
     EXPECT_ERROR(c, TLV_ERR_SHAPE, "v is [2,3,7,5]");
     EXPECT(!tlv_attention(c, q, d, k, (tlv_attention_opts){ 0 }), "refused");
@@ -224,5 +256,5 @@ static void test_errors(void)
     tlv_ctx_close(c);
 }
 
-TEST_MAIN(T(test_large_scores), T(test_far_scores), T(test_bias_masks), T(test_nothing_visible), T(test_one_key),
-          T(test_nan_stays), T(test_large), T(test_memory), T(test_errors))
+TEST_MAIN(T(test_large_scores), T(test_far_scores), T(test_bias_masks), T(test_nothing_visible),
+          T(test_one_key), T(test_nan_stays), T(test_large), T(test_memory), T(test_errors))

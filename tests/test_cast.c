@@ -55,30 +55,34 @@ static void test_halves(void)
 {
     tlv_ctx *c = support_open();
     for (tlv_dtype d = TLV_F32; d <= TLV_F64; d++) {
-        EXPECT_CLOSE(through(c, 1 + 1.0 / 2048, d, TLV_F16, TLV_F64), 1, 0, 0);             // half, to even
+        EXPECT_CLOSE(through(c, 1 + 1.0 / 2048, d, TLV_F16, TLV_F64), 1, 0, 0); // half, to even
         EXPECT_CLOSE(through(c, 1 + 3.0 / 2048, d, TLV_F16, TLV_F64), 1 + 4.0 / 2048, 0, 0);
         EXPECT_CLOSE(through(c, 65520, d, TLV_F16, TLV_F64), INFINITY, 0, 0);
         EXPECT_CLOSE(through(c, 65519, d, TLV_F16, TLV_F64), 65504, 0, 0);
-        EXPECT_CLOSE(through(c, ldexp(3, -25), d, TLV_F16, TLV_F64), ldexp(1, -23), 0, 0);  // subnormal
+        EXPECT_CLOSE(through(c, ldexp(3, -25), d, TLV_F16, TLV_F64), ldexp(1, -23), 0,
+                     0); // subnormal
         EXPECT_CLOSE(through(c, 1 + 1.0 / 256, d, TLV_BF16, TLV_F64), 1, 0, 0);
         EXPECT_CLOSE(through(c, 1 + 3.0 / 256, d, TLV_BF16, TLV_F64), 1 + 4.0 / 256, 0, 0);
         EXPECT_CLOSE(through(c, NAN, d, TLV_BF16, TLV_F64), NAN, 0, 0);
         EXPECT_CLOSE(through(c, -INFINITY, d, TLV_F16, TLV_F64), -INFINITY, 0, 0);
     }
     // just above half: rounding first to f32 and then to f16 would give 1
-    EXPECT_CLOSE(through(c, 1 + 1.0 / 2048 + ldexp(1, -40), TLV_F64, TLV_F16, TLV_F64), 1 + 2.0 / 2048, 0, 0);
+    EXPECT_CLOSE(through(c, 1 + 1.0 / 2048 + ldexp(1, -40), TLV_F64, TLV_F16, TLV_F64),
+                 1 + 2.0 / 2048, 0, 0);
     EXPECT_OK(c);
     tlv_ctx_close(c);
 }
 
-/* y = w cast(x): the gradient comes in x's dtype; casts to others than f32 and f64 end the history. */
+/* y = w cast(x): the gradient comes in x's dtype; casts to others than f32 and f64 end the
+ * history. */
 static void test_gradient(void)
 {
     tlv_ctx *c = support_open();
     const double v[] = { 1, -2, 0.5 }, w[] = { 3, 4, 5 };
     for (tlv_dtype d = TLV_F32; d <= TLV_F64; d++) {
         tlv_dtype other = d == TLV_F32 ? TLV_F64 : TLV_F32;
-        const tlv_tensor *x = support_tensor(c, d, TLV_SHAPE(3), v, TLV_WANT_GRAD, SUPPORT_ROW_MAJOR);
+        const tlv_tensor *x = support_tensor(c, d, TLV_SHAPE(3), v, TLV_WANT_GRAD,
+                                             SUPPORT_ROW_MAJOR);
         tlv_tensor *ws = support_tensor(c, other, TLV_SHAPE(3), w, 0, SUPPORT_ROW_MAJOR);
         tlv_tensor *y = tlv_cast(c, x, other), *g = NULL, *h = NULL;
         tlv_tensor *loss = tlv_sum_all(c, tlv_mul(c, ws, tlv_square(c, y)));
@@ -107,12 +111,14 @@ static void test_order(void)
     for (int order = 0; order < SUPPORT_ORDERS; order++)
         for (int d = TLV_I32; d < TLV_DTYPE_COUNT; d++) {
             if (d == TLV_I64) continue;
-            tlv_tensor *x = support_tensor(c, TLV_I32, TLV_SHAPE(2, 3, 20, 21), v, 0, (support_order)order);
+            tlv_tensor *x = support_tensor(c, TLV_I32, TLV_SHAPE(2, 3, 20, 21), v, 0,
+                                           (support_order)order);
             tlv_tensor *y = tlv_cast(c, tlv_cast(c, x, (tlv_dtype)d), TLV_F32);
             if (!support_read(c, y, got, n)) continue;
             int64_t wrong = 0;
             for (int64_t i = 0; i < n; i++) wrong += got[i] != v[i];
-            EXPECT(wrong == 0, "i32 to %s, order %d: %lld wrong", tlv_dtype_name((tlv_dtype)d), order, (long long)wrong);
+            EXPECT(wrong == 0, "i32 to %s, order %d: %lld wrong", tlv_dtype_name((tlv_dtype)d),
+                   order, (long long)wrong);
         }
     EXPECT_OK(c);
     tlv_ctx_close(c);

@@ -1,5 +1,6 @@
-/* test_conv.c -- convolutions large enough for several blocks, panels, groups of terms and parts of sums; inputs
- * that are slices; activations; errors.  Small shapes and derivatives: cases_conv.c. */
+/* test_conv.c -- convolutions large enough for several blocks, panels, groups of terms and parts of
+ * sums; inputs that are slices; activations; errors.  Small shapes and derivatives:
+ * cases_conv.c. */
 #include <math.h>
 #include <stdlib.h>
 
@@ -28,15 +29,21 @@ static const shape SHAPES[] = {
 };
 enum { SHAPE_COUNT = sizeof SHAPES / sizeof SHAPES[0] };
 
-static int out_size(const shape *s, int n) { return (n + 2 * s->pad - s->dil * (s->k - 1) - 1) / s->stride + 1; }
+static int out_size(const shape *s, int n)
+{
+    return (n + 2 * s->pad - s->dil * (s->k - 1) - 1) / s->stride + 1;
+}
 
 static tlv_conv2d_opts opts_of(const shape *s)
 {
-    return (tlv_conv2d_opts){ .stride = s->stride, .pad = { s->pad, s->pad, s->pad, s->pad }, .dilation = s->dil,
+    return (tlv_conv2d_opts){ .stride = s->stride,
+                              .pad = { s->pad, s->pad, s->pad, s->pad },
+                              .dilation = s->dil,
                               .groups = s->groups };
 }
 
-/* Values of one shape and what the definition makes of them; all row-major doubles that are exact in f32. */
+/* Values of one shape and what the definition makes of them; all row-major doubles that are exact
+ * in f32. */
 typedef struct values {
     int64_t nx, nw, ny;
     double *x, *w, *g, *y, *dx, *dw;
@@ -52,7 +59,8 @@ static double *fresh(int64_t n, uint64_t seed)
 
 static void define(const shape *s, values *v)
 {
-    int oh = out_size(s, s->h), ow = out_size(s, s->w), cg = s->c / s->groups, og = s->o / s->groups;
+    int oh = out_size(s, s->h), ow = out_size(s, s->w), cg = s->c / s->groups,
+        og = s->o / s->groups;
     v->nx = (int64_t)s->b * s->c * s->h * s->w;
     v->nw = (int64_t)s->o * cg * s->k * s->k;
     v->ny = (int64_t)s->b * s->o * oh * ow;
@@ -63,9 +71,11 @@ static void define(const shape *s, values *v)
         int64_t b = y / ow / oh / s->o, plane = b * s->c + o / og * cg + c;
         for (int k = 0; k < s->k; k++)
             for (int l = 0; l < s->k; l++) {
-                int64_t row = i * s->stride + k * s->dil - s->pad, col = j * s->stride + l * s->dil - s->pad;
+                int64_t row = i * s->stride + k * s->dil - s->pad,
+                        col = j * s->stride + l * s->dil - s->pad;
                 if (row < 0 || row >= s->h || col < 0 || col >= s->w) continue;
-                int64_t x = (plane * s->h + row) * s->w + col, w = ((o * cg + c) * s->k + k) * s->k + l;
+                int64_t x = (plane * s->h + row) * s->w + col,
+                        w = ((o * cg + c) * s->k + k) * s->k + l;
                 v->y[y] += v->x[x] * v->w[w];
                 v->dx[x] += v->g[y] * v->w[w];
                 v->dw[w] += v->g[y] * v->x[x];
@@ -79,8 +89,8 @@ static void forget(values *v)
     for (int i = 0; i < 6; i++) free(all[i]);
 }
 
-static void check_close(tlv_ctx *c, const char *text, const char *what, const tlv_tensor *t, const double *want,
-                        int64_t n, double tol)
+static void check_close(tlv_ctx *c, const char *text, const char *what, const tlv_tensor *t,
+                        const double *want, int64_t n, double tol)
 {
     double *got = fresh(n, 0), worst = 0, largest = 0;
     if (support_read(c, t, got, n))
@@ -88,7 +98,8 @@ static void check_close(tlv_ctx *c, const char *text, const char *what, const tl
             if (!(fabs(got[i] - want[i]) <= worst)) worst = fabs(got[i] - want[i]);
             if (fabs(want[i]) > largest) largest = fabs(want[i]);
         }
-    EXPECT(largest > 0 && worst <= tol * largest, "%s: %s differs by %g of %g", text, what, worst, largest);
+    EXPECT(largest > 0 && worst <= tol * largest, "%s: %s differs by %g of %g", text, what, worst,
+           largest);
     free(got);
 }
 
@@ -98,10 +109,12 @@ static void check_shape(tlv_ctx *c, const shape *s, tlv_dtype d, double tol)
     define(s, &v);
     tlv_scope scope = tlv_scope_begin(c);
     int oh = out_size(s, s->h), ow = out_size(s, s->w);
-    tlv_tensor *x = support_tensor(c, d, tlv_shape4(s->b, s->c, s->h, s->w), v.x, 0, SUPPORT_CHANNELS_LAST);
+    tlv_tensor *x = support_tensor(c, d, tlv_shape4(s->b, s->c, s->h, s->w), v.x, 0,
+                                   SUPPORT_CHANNELS_LAST);
     tlv_tensor *w = support_tensor(c, d, tlv_shape4(s->o, s->c / s->groups, s->k, s->k), v.w, 0,
                                    SUPPORT_ROW_MAJOR);
-    tlv_tensor *g = support_tensor(c, d, tlv_shape4(s->b, s->o, oh, ow), v.g, 0, SUPPORT_CHANNELS_LAST);
+    tlv_tensor *g = support_tensor(c, d, tlv_shape4(s->b, s->o, oh, ow), v.g, 0,
+                                   SUPPORT_CHANNELS_LAST);
     check_close(c, s->text, "y", tlv_conv2d(c, x, w, NULL, opts_of(s)), v.y, v.ny, tol);
     check_close(c, s->text, "dx", tlv_conv2d_dx(c, g, w, s->h, s->w, opts_of(s)), v.dx, v.nx, tol);
     check_close(c, s->text, "dw", tlv_conv2d_dw(c, g, x, s->k, s->k, opts_of(s)), v.dw, v.nw, tol);
@@ -129,8 +142,8 @@ static float *run_with(const shape *s, const values *v, int threads)
     if (c && out) {
         tlv_tensor *x = support_tensor(c, TLV_F32, tlv_shape4(s->b, s->c, s->h, s->w), v->x, 0,
                                        SUPPORT_CHANNELS_LAST);
-        tlv_tensor *w = support_tensor(c, TLV_F32, tlv_shape4(s->o, s->c / s->groups, s->k, s->k), v->w, 0,
-                                       SUPPORT_ROW_MAJOR);
+        tlv_tensor *w = support_tensor(c, TLV_F32, tlv_shape4(s->o, s->c / s->groups, s->k, s->k),
+                                       v->w, 0, SUPPORT_ROW_MAJOR);
         tlv_tensor *y = tlv_conv2d(c, x, w, NULL, opts_of(s));
         tlv_read(c, y, out, v->ny);
         tlv_read(c, tlv_conv2d_dx(c, y, w, s->h, s->w, opts_of(s)), out + v->ny, v->nx);
@@ -162,19 +175,23 @@ static void test_slices_of_channels(void)
     REQUIRE(c, "no context");
     enum { B = 2, ALL = 40, C = 24, FROM = 9, H = 6, W = 7, O = 10 };
     double *v = fresh(B * ALL * H * W, 5), *k = fresh(O * C * 9, 6);
-    tlv_tensor *wide = support_tensor(c, TLV_F64, tlv_shape4(B, ALL, H, W), v, 0, SUPPORT_CHANNELS_LAST);
+    tlv_tensor *wide = support_tensor(c, TLV_F64, tlv_shape4(B, ALL, H, W), v, 0,
+                                      SUPPORT_CHANNELS_LAST);
     tlv_tensor *x = tlvi_new_view(c, wide);
     REQUIRE(x, "no view");
     x->shape[1] = C;
     x->offset += FROM;
     double *part = fresh(B * C * H * W, 0);
     EXPECT(support_read(c, x, part, B * C * H * W), "cannot read the slice");
-    tlv_tensor *dense = support_tensor(c, TLV_F64, tlv_shape4(B, C, H, W), part, 0, SUPPORT_CHANNELS_LAST);
+    tlv_tensor *dense = support_tensor(c, TLV_F64, tlv_shape4(B, C, H, W), part, 0,
+                                       SUPPORT_CHANNELS_LAST);
     for (int size = 1; size <= 3; size += 2) {
-        tlv_tensor *w = support_tensor(c, TLV_F64, tlv_shape4(O, C, size, size), k, 0, SUPPORT_ROW_MAJOR);
+        tlv_tensor *w = support_tensor(c, TLV_F64, tlv_shape4(O, C, size, size), k, 0,
+                                       SUPPORT_ROW_MAJOR);
         tlv_conv2d_opts o = { .pad = { size / 2, size / 2, size / 2, size / 2 } };
         tlv_tensor *y = tlv_conv2d(c, dense, w, NULL, o), *y2 = tlv_conv2d(c, x, w, NULL, o);
-        tlv_tensor *d = tlv_conv2d_dw(c, y, dense, size, size, o), *d2 = tlv_conv2d_dw(c, y, x, size, size, o);
+        tlv_tensor *d = tlv_conv2d_dw(c, y, dense, size, size, o),
+                   *d2 = tlv_conv2d_dw(c, y, x, size, size, o);
         double a[O * C * 9];
         EXPECT(support_read(c, y, a, B * O * H * W), "y");
         check_close(c, "a slice", "y", y2, a, B * O * H * W, 0);
@@ -186,7 +203,8 @@ static void test_slices_of_channels(void)
     tlv_ctx_close(c);
 }
 
-/* Every activation in the epilogue is the op of its name; scale, shift and residual come before it. */
+/* Every activation in the epilogue is the op of its name; scale, shift and residual come before
+ * it. */
 static void test_activations_in_the_epilogue(void)
 {
     tlv_ctx *c = support_open();
@@ -199,7 +217,8 @@ static void test_activations_in_the_epilogue(void)
     tlv_tensor *shift = support_tensor(c, TLV_F64, tlv_shape1(19), v + 60, 0, SUPPORT_ROW_MAJOR);
     tlv_tensor *res = support_tensor(c, TLV_F64, tlv_shape4(2, 19, 5, 6), v, 0, SUPPORT_ROW_MAJOR);
     tlv_conv2d_opts o = { .pad = { 1, 1, 1, 1 } };
-    tlv_tensor *z = tlv_mul(c, tlv_conv2d(c, x, w, NULL, o), tlv_reshape(c, scale, tlv_shape3(19, 1, 1)));
+    tlv_tensor *z = tlv_mul(c, tlv_conv2d(c, x, w, NULL, o),
+                            tlv_reshape(c, scale, tlv_shape3(19, 1, 1)));
     z = tlv_add(c, tlv_add(c, z, tlv_reshape(c, shift, tlv_shape3(19, 1, 1))), res);
     for (int act = TLV_ACT_NONE; act <= TLV_ACT_HARD_SIGMOID; act++) {
         tlv_conv2d_fuse f = { scale, shift, res, (tlv_act)act };
@@ -212,7 +231,8 @@ static void test_activations_in_the_epilogue(void)
     tlv_ctx_close(c);
 }
 
-/* A convolution whose activation is a function of its output keeps y, and not what came before it. */
+/* A convolution whose activation is a function of its output keeps y, and not what came before
+ * it. */
 static void test_the_fused_node_is_one(void)
 {
     tlv_ctx *c = support_open();
@@ -232,10 +252,14 @@ static void test_errors(void)
 {
     tlv_ctx *c = support_open();
     REQUIRE(c, "no context");
-    tlv_tensor *x = tlv_zeros(c, TLV_F32, tlv_shape4(1, 4, 5, 6)), *w = tlv_zeros(c, TLV_F32, tlv_shape4(6, 2, 3, 3));
-    tlv_tensor *row = tlv_zeros(c, TLV_F32, tlv_shape1(5)), *x64 = tlv_zeros(c, TLV_F64, tlv_shape4(1, 4, 5, 6));
-    tlv_tensor *i = tlv_zeros(c, TLV_I32, tlv_shape4(1, 4, 5, 6)), *g = tlv_zeros(c, TLV_F32, tlv_shape4(1, 6, 3, 4));
-    tlv_conv2d_opts two = { .groups = 2 }, none = { 0 }, minus = { .stride = -1 }, pad = { .pad = { 0, -1 } };
+    tlv_tensor *x = tlv_zeros(c, TLV_F32, tlv_shape4(1, 4, 5, 6)),
+               *w = tlv_zeros(c, TLV_F32, tlv_shape4(6, 2, 3, 3));
+    tlv_tensor *row = tlv_zeros(c, TLV_F32, tlv_shape1(5)),
+               *x64 = tlv_zeros(c, TLV_F64, tlv_shape4(1, 4, 5, 6));
+    tlv_tensor *i = tlv_zeros(c, TLV_I32, tlv_shape4(1, 4, 5, 6)),
+               *g = tlv_zeros(c, TLV_F32, tlv_shape4(1, 6, 3, 4));
+    tlv_conv2d_opts two = { .groups = 2 }, none = { 0 }, minus = { .stride = -1 },
+                    pad = { .pad = { 0, -1 } };
     tlv_conv2d_opts far = { .groups = 2, .dilation = 3 };
     EXPECT(!tlv_conv2d(c, x, w, NULL, none), "one group");
     EXPECT_ERROR(c, TLV_ERR_SHAPE, "x is [1,4,5,6], w is [6,2,3,3], groups 1");
@@ -257,11 +281,14 @@ static void test_errors(void)
     EXPECT_ERROR(c, TLV_ERR_SHAPE, "g is [1,6,3,4], it must be [1,6,3,3]");
     EXPECT(!tlv_conv2d_dw(c, g, x, 2, 3, two), "another kernel");
     EXPECT_ERROR(c, TLV_ERR_SHAPE, "g is [1,6,3,4], it must be [1,6,4,4]");
-    EXPECT(!tlv_conv2d_fused(c, x, w, two, (tlv_conv2d_fuse){ .residual = x }), "a residual of another shape");
+    EXPECT(!tlv_conv2d_fused(c, x, w, two, (tlv_conv2d_fuse){ .residual = x }),
+           "a residual of another shape");
     EXPECT_ERROR(c, TLV_ERR_SHAPE, "residual is [1,4,5,6], it must be [1,6,3,4]");
-    EXPECT(!tlv_conv2d_fused(c, x, w, two, (tlv_conv2d_fuse){ .act = (tlv_act)99 }), "no such activation");
+    EXPECT(!tlv_conv2d_fused(c, x, w, two, (tlv_conv2d_fuse){ .act = (tlv_act)99 }),
+           "no such activation");
     EXPECT_ERROR(c, TLV_ERR_ARG, "activation 99");
-    EXPECT(tlv_conv2d_dx(c, g, w, 5, 6, two) != NULL && tlv_conv2d_dw(c, g, x, 3, 3, two) != NULL, "the right sizes");
+    EXPECT(tlv_conv2d_dx(c, g, w, 5, 6, two) != NULL && tlv_conv2d_dw(c, g, x, 3, 3, two) != NULL,
+           "the right sizes");
     EXPECT_OK(c);
     tlv_ctx_close(c);
 }

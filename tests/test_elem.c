@@ -1,5 +1,5 @@
-/* test_elem.c -- element-wise ops where the generic checks do not look: at ties and kinks, with NaN and
- * infinities, and what they refuse. */
+/* test_elem.c -- element-wise ops where the generic checks do not look: at ties and kinks, with NaN
+ * and infinities, and what they refuse. */
 #include <math.h>
 
 #include "autograd/autograd.h"
@@ -14,19 +14,22 @@ static tlv_tensor *vec(tlv_ctx *c, tlv_dtype d, int64_t n, const double *v, int 
 }
 
 /* The gradient of sum(op(x)) at x is `want`: f32 and f64, fast and graph path. */
-static void expect_slope(const char *name, unary_op op, int64_t n, const double *x, const double *want)
+static void expect_slope(const char *name, unary_op op, int64_t n, const double *x,
+                         const double *want)
 {
     tlv_ctx *c = support_open();
     for (int k = 0; k < 4; k++) {
         tlv_scope s = tlv_scope_begin(c);
         tlv_tensor *t = vec(c, k & 1 ? TLV_F64 : TLV_F32, n, x, TLV_WANT_GRAD), *g = NULL;
         const tlv_tensor *wrt[1] = { t };
-        tlv_grad(c, tlv_sum_all(c, op(c, t)), NULL, 1, wrt, &g, TLV_ZEROS | (k & 2 ? TLV_CREATE_GRAPH : 0));
+        tlv_grad(c, tlv_sum_all(c, op(c, t)), NULL, 1, wrt, &g,
+                 TLV_ZEROS | (k & 2 ? TLV_CREATE_GRAPH : 0));
         double got[16] = { 0 };
         if (EXPECT(g != NULL, "%s: %s", name, tlv_error_msg(c)) && support_read(c, g, got, n))
             for (int64_t i = 0; i < n; i++)
-                EXPECT(test_is_close(got[i], want[i], 1e-6, 1e-6), "%s'(%g) is %g, want %g (%s, %s path)", name, x[i],
-                       got[i], want[i], k & 1 ? "f64" : "f32", k & 2 ? "graph" : "fast");
+                EXPECT(test_is_close(got[i], want[i], 1e-6, 1e-6),
+                       "%s'(%g) is %g, want %g (%s, %s path)", name, x[i], got[i], want[i],
+                       k & 1 ? "f64" : "f32", k & 2 ? "graph" : "fast");
         tlv_scope_end(c, s);
         tlv_error_clear(c);
     }
@@ -65,7 +68,7 @@ static void test_far_out(void)
     EXPECT_SLOPE(tlv_quick_gelu, 4, x, ((const double[]){ 0, 1, 0, 1 }));
 }
 
-/* ---- two inputs ------------------------------------------------------------------------------------- */
+/* ---- two inputs ------------------------------------------------------------------------------ */
 
 /* Values and both gradients of sum(op(a, b)). */
 static void expect_pair(const char *name, binary_op op, int64_t n, const double *a, const double *b,
@@ -75,7 +78,8 @@ static void expect_pair(const char *name, binary_op op, int64_t n, const double 
     for (int k = 0; k < 4; k++) {
         tlv_scope s = tlv_scope_begin(c);
         tlv_dtype d = k & 1 ? TLV_F64 : TLV_F32;
-        const tlv_tensor *wrt[2] = { vec(c, d, n, a, TLV_WANT_GRAD), vec(c, d, n, b, TLV_WANT_GRAD) };
+        const tlv_tensor *wrt[2] = { vec(c, d, n, a, TLV_WANT_GRAD),
+                                     vec(c, d, n, b, TLV_WANT_GRAD) };
         tlv_tensor *t = op(c, wrt[0], wrt[1]), *g[2] = { NULL, NULL };
         tlv_grad(c, tlv_sum_all(c, t), NULL, 2, wrt, g, TLV_ZEROS | (k & 2 ? TLV_CREATE_GRAPH : 0));
         const tlv_tensor *got[3] = { t, g[0], g[1] };
@@ -83,10 +87,13 @@ static void expect_pair(const char *name, binary_op op, int64_t n, const double 
         static const char *const WHAT[3] = { "value", "da", "db" };
         for (int j = 0; j < 3; j++) {
             double v[16] = { 0 };
-            if (!EXPECT(got[j] != NULL, "%s: %s", name, tlv_error_msg(c)) || !support_read(c, got[j], v, n)) continue;
+            if (!EXPECT(got[j] != NULL, "%s: %s", name, tlv_error_msg(c))
+                || !support_read(c, got[j], v, n))
+                continue;
             for (int64_t i = 0; i < n; i++)
-                EXPECT(test_is_close(v[i], want[j][i], 1e-6, 1e-6), "%s of %s(%g, %g) is %g, want %g", WHAT[j], name,
-                       a[i], b[i], v[i], want[j][i]);
+                EXPECT(test_is_close(v[i], want[j][i], 1e-6, 1e-6),
+                       "%s of %s(%g, %g) is %g, want %g", WHAT[j], name, a[i], b[i], v[i],
+                       want[j][i]);
         }
         tlv_scope_end(c, s);
         tlv_error_clear(c);
@@ -97,8 +104,8 @@ static void expect_pair(const char *name, binary_op op, int64_t n, const double 
 static void test_ties(void)
 {
     const double a[] = { 1, 2, 3, -INFINITY }, b[] = { 2, 2, 1, 5 };
-    expect_pair("maximum", tlv_maximum, 4, a, b, (const double[]){ 2, 2, 3, 5 }, (const double[]){ 0, 0.5, 1, 0 },
-                (const double[]){ 1, 0.5, 0, 1 });
+    expect_pair("maximum", tlv_maximum, 4, a, b, (const double[]){ 2, 2, 3, 5 },
+                (const double[]){ 0, 0.5, 1, 0 }, (const double[]){ 1, 0.5, 0, 1 });
     expect_pair("minimum", tlv_minimum, 4, a, b, (const double[]){ 1, 2, 1, -INFINITY },
                 (const double[]){ 1, 0.5, 0, 1 }, (const double[]){ 0, 0.5, 1, 0 });
 }
@@ -106,8 +113,8 @@ static void test_ties(void)
 static void test_pow_at_zero(void)
 {
     const double a[] = { 0, 0, 0, 2, -2 }, b[] = { 2, 0, 1, 0, 3 };
-    expect_pair("pow", tlv_pow, 4, a, b, (const double[]){ 0, 1, 0, 1 }, (const double[]){ 0, 0, 1, 0 },
-                (const double[]){ 0, 0, 0, log(2) });
+    expect_pair("pow", tlv_pow, 4, a, b, (const double[]){ 0, 1, 0, 1 },
+                (const double[]){ 0, 0, 1, 0 }, (const double[]){ 0, 0, 0, log(2) });
     expect_pair("pow", tlv_pow, 1, a + 4, b + 4, (const double[]){ -8 }, (const double[]){ 12 },
                 (const double[]){ NAN });
 }
@@ -117,7 +124,8 @@ static void test_pow_mixed(void)
 {
     tlv_ctx *c = support_open();
     const double two = 2, none = 0;
-    const tlv_tensor *a = vec(c, TLV_F64, 1, &two, TLV_WANT_GRAD), *b = vec(c, TLV_F64, 1, &none, TLV_WANT_GRAD);
+    const tlv_tensor *a = vec(c, TLV_F64, 1, &two, TLV_WANT_GRAD),
+                     *b = vec(c, TLV_F64, 1, &none, TLV_WANT_GRAD);
     tlv_tensor *da = NULL, *db = NULL;
     tlv_grad(c, tlv_sum_all(c, tlv_pow(c, a, b)), NULL, 1, &a, &da, TLV_CREATE_GRAPH);
     tlv_grad(c, tlv_sum_all(c, da), NULL, 1, &b, &db, 0);
@@ -166,13 +174,14 @@ static void test_steps(void)
     tlv_ctx_close(c);
 }
 
-/* ---- what is refused ---------------------------------------------------------------------------------- */
+/* ---- what is refused ------------------------------------------------------------------------- */
 
 static void test_refused(void)
 {
     tlv_ctx *c = support_open();
     const double v[] = { 1, 2, 3, 4 };
-    tlv_tensor *x = vec(c, TLV_F32, 4, v, 0), *d = vec(c, TLV_F64, 4, v, 0), *i = vec(c, TLV_I32, 4, v, 0);
+    tlv_tensor *x = vec(c, TLV_F32, 4, v, 0), *d = vec(c, TLV_F64, 4, v, 0),
+               *i = vec(c, TLV_I32, 4, v, 0);
     tlv_tensor *three = vec(c, TLV_F32, 3, v, 0), *m = vec(c, TLV_U8, 4, v, 0);
     EXPECT(!tlv_sqrt(c, i), "sqrt of i32");
     EXPECT_ERROR(c, TLV_ERR_DTYPE, "sqrt: takes f32 or f64, got i32[4]");
@@ -203,10 +212,17 @@ static void test_refused(void)
 
 static void test_activate_by_name(void)
 {
-    static const struct { tlv_act act; unary_op op; } ACTS[] = {
-        { TLV_ACT_RELU, tlv_relu }, { TLV_ACT_RELU6, tlv_relu6 }, { TLV_ACT_SILU, tlv_silu },
-        { TLV_ACT_HARD_SWISH, tlv_hard_swish }, { TLV_ACT_GELU, tlv_gelu }, { TLV_ACT_GELU_TANH, tlv_gelu_tanh },
-        { TLV_ACT_QUICK_GELU, tlv_quick_gelu }, { TLV_ACT_SIGMOID, tlv_sigmoid }, { TLV_ACT_TANH, tlv_tanh },
+    static const struct { tlv_act act; unary_op op;
+    } ACTS[] = {
+        { TLV_ACT_RELU, tlv_relu },
+        { TLV_ACT_RELU6, tlv_relu6 },
+        { TLV_ACT_SILU, tlv_silu },
+        { TLV_ACT_HARD_SWISH, tlv_hard_swish },
+        { TLV_ACT_GELU, tlv_gelu },
+        { TLV_ACT_GELU_TANH, tlv_gelu_tanh },
+        { TLV_ACT_QUICK_GELU, tlv_quick_gelu },
+        { TLV_ACT_SIGMOID, tlv_sigmoid },
+        { TLV_ACT_TANH, tlv_tanh },
         { TLV_ACT_HARD_SIGMOID, tlv_hard_sigmoid },
     };
     static const double X[] = { -4, -1, 0.5, 2, 7 };
@@ -215,12 +231,14 @@ static void test_activate_by_name(void)
     EXPECT(tlv_activate(c, x, TLV_ACT_NONE) == x, "no activation is x itself");
     for (size_t i = 0; i < sizeof ACTS / sizeof ACTS[0]; i++) {
         double a[5], b[5];
-        if (!support_read(c, tlv_activate(c, x, ACTS[i].act), a, 5) || !support_read(c, ACTS[i].op(c, x), b, 5)) continue;
+        if (!support_read(c, tlv_activate(c, x, ACTS[i].act), a, 5)
+            || !support_read(c, ACTS[i].op(c, x), b, 5))
+            continue;
         for (int k = 0; k < 5; k++) EXPECT_CLOSE(a[k], b[k], 0, 0);
     }
     EXPECT_OK(c);
     tlv_ctx_close(c);
 }
 
-TEST_MAIN(T(test_slopes_at_kinks), T(test_far_out), T(test_ties), T(test_pow_at_zero), T(test_pow_mixed), T(test_nan),
-          T(test_steps), T(test_refused), T(test_activate_by_name))
+TEST_MAIN(T(test_slopes_at_kinks), T(test_far_out), T(test_ties), T(test_pow_at_zero),
+          T(test_pow_mixed), T(test_nan), T(test_steps), T(test_refused), T(test_activate_by_name))

@@ -129,7 +129,8 @@ static void test_shape_errors_name_op_and_shapes(void)
     tlv_tensor *one = tlv_zeros(c, TLV_F32, TLV_SHAPE(1, 1));
     EXPECT(!tlv_expand(c, one, TLV_SHAPE(-1, 2)), "expanded to a negative dim");
     EXPECT_SENTENCE(c, TLV_ERR_SHAPE, "expand", "[-1,2]");
-    EXPECT(!tlv_expand(c, one, TLV_SHAPE((int64_t)1 << 40, (int64_t)1 << 40)), "expanded beyond 64 bits");
+    EXPECT(!tlv_expand(c, one, TLV_SHAPE((int64_t)1 << 40, (int64_t)1 << 40)),
+           "expanded beyond 64 bits");
     EXPECT_SENTENCE(c, TLV_ERR_SHAPE, "expand", "[1099511627776,1099511627776]");
     EXPECT(!tlv_sum_to(c, a, TLV_SHAPE(2)), "summed");
     EXPECT_SENTENCE(c, TLV_ERR_SHAPE, "sum_to", "[2,3]", "[2]");

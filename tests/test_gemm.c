@@ -1,5 +1,5 @@
-/* test_gemm.c -- products against a naive sum in f64, and the promise that an element's bits depend on the
- * instruction set and k alone. */
+/* test_gemm.c -- products against a naive sum in f64, and the promise that an element's bits depend
+ * on the instruction set and k alone. */
 #include "tests/test.h"
 #include "tensor/gemm.h"
 
@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* ---- contexts, numbers ------------------------------------------------------------------------------ */
+/* ---- contexts, numbers ----------------------------------------------------------------------- */
 
 enum { MAX_ISAS = 4 };
 
@@ -59,7 +59,8 @@ static int same_bits(const matrix *a, int64_t i, const matrix *b, int64_t j)
     return memcmp((char *)a->p + (size_t)i * size, (char *)b->p + (size_t)j * size, size) == 0;
 }
 
-/* How an operand of rows x cols lies: by rows, by columns, rows with a pitch, every second element. */
+/* How an operand of rows x cols lies: by rows, by columns, rows with a pitch, every second
+ * element. */
 typedef enum layout { BY_ROWS, BY_COLS, PITCHED, SPARSE, LAYOUTS } layout;
 
 static void strides(layout l, int64_t rows, int64_t cols, int64_t *rs, int64_t *cs)
@@ -68,19 +69,22 @@ static void strides(layout l, int64_t rows, int64_t cols, int64_t *rs, int64_t *
     *cs = l == BY_COLS ? rows : l == SPARSE ? 2 : 1;
 }
 
-/* ---- against the naive sum -------------------------------------------------------------------------- */
+/* ---- against the naive sum ------------------------------------------------------------------- */
 
 typedef struct shape { int64_t m, n, k; } shape;
 
-/* Sizes around tiles and blocks: one row, wide tiles, tails of rows, columns and k, several blocks of k. */
+/* Sizes around tiles and blocks: one row, wide tiles, tails of rows, columns and k, several blocks
+ * of k. */
 static const shape SHAPES[] = {
-    { 1, 1, 1 }, { 5, 5, 5 }, { 1, 200, 300 }, { 3, 70, 500 }, { 14, 32, 64 }, { 15, 31, 400 },
-    { 40, 10, 3 }, { 64, 64, 64 }, { 33, 1, 700 }, { 120, 17, 50 }, { 6, 64, 10 }, { 2, 129, 20 },
-    { 16, 48, 385 }, { 29, 97, 131 }, { 61, 33, 1601 }, { 130, 90, 40 }, { 5, 100, 1000 }, { 7, 4, 2 },
+    { 1, 1, 1 },     { 5, 5, 5 },      { 1, 200, 300 }, { 3, 70, 500 },  { 14, 32, 64 },
+    { 15, 31, 400 }, { 40, 10, 3 },    { 64, 64, 64 },  { 33, 1, 700 },  { 120, 17, 50 },
+    { 6, 64, 10 },   { 2, 129, 20 },   { 16, 48, 385 }, { 29, 97, 131 }, { 61, 33, 1601 },
+    { 130, 90, 40 }, { 5, 100, 1000 }, { 7, 4, 2 },
 };
 enum { N_SHAPES = sizeof SHAPES / sizeof SHAPES[0] };
 
-static double naive(const tlvi_gemm_job *j, const matrix *a, const matrix *b, int64_t i, int64_t col)
+static double naive(const tlvi_gemm_job *j, const matrix *a, const matrix *b, int64_t i,
+                    int64_t col)
 {
     double sum = 0;
     for (int64_t p = 0; p < j->k; p++)
@@ -88,8 +92,8 @@ static double naive(const tlvi_gemm_job *j, const matrix *a, const matrix *b, in
     return sum;
 }
 
-/* k roundings of partial sums of about sqrt(k) / 3, which add up like a random walk to about k / 7 units
- * in the last place of 1; the worst of thousands of elements is several times that. */
+/* k roundings of partial sums of about sqrt(k) / 3, which add up like a random walk to about k / 7
+ * units in the last place of 1; the worst of thousands of elements is several times that. */
 static double tolerance(int f64, int64_t k)
 {
     return (f64 ? 1.2e-16 : 6e-8) * (4 + 2 * (double)k);
@@ -115,8 +119,9 @@ static void check_product(tlv_ctx *c, int f64, shape s, layout la, layout lb, in
             double off = fabs(at(&y, e) - want);
             if (!(off <= worst)) worst = off;
         }
-    EXPECT(worst <= tolerance(f64, s.k) && !outside, "%s f64 %d: %dx%dx%d, layouts %d %d, add %d: off by %g, %d outside",
-           tlv_isa(c), f64, (int)s.m, (int)s.n, (int)s.k, la, lb, add, worst, outside);
+    EXPECT(worst <= tolerance(f64, s.k) && !outside,
+           "%s f64 %d: %dx%dx%d, layouts %d %d, add %d: off by %g, %d outside", tlv_isa(c), f64,
+           (int)s.m, (int)s.n, (int)s.k, la, lb, add, worst, outside);
     free(a.p);
     free(b.p);
     free(y.p);
@@ -141,8 +146,18 @@ static void test_empty_sizes(void)
 {
     tlv_ctx *c = open_isa(NULL, 1);
     float y[4] = { 1, 2, 3, 4 }, a[4] = { 0 }, bias[2] = { 10, 20 };
-    tlvi_gemm_job j = { .m = 2, .n = 2, .k = 0, .a = a, .rsa = 1, .csa = 1, .b = a, .rsb = 2, .csb = 1,
-                        .c = y, .ldc = 2, .accumulate = 1 };
+    tlvi_gemm_job j = { .m = 2,
+                        .n = 2,
+                        .k = 0,
+                        .a = a,
+                        .rsa = 1,
+                        .csa = 1,
+                        .b = a,
+                        .rsb = 2,
+                        .csb = 1,
+                        .c = y,
+                        .ldc = 2,
+                        .accumulate = 1 };
     EXPECT_STATUS(tlvi_gemm(c, &j), TLV_OK);
     EXPECT(y[0] == 1 && y[3] == 4, "an empty sum added %g %g", y[0] - 1, y[3] - 4);
     j.accumulate = 0;
@@ -157,17 +172,20 @@ static void test_empty_sizes(void)
     tlv_ctx_close(c);
 }
 
-/* ---- bits ------------------------------------------------------------------------------------------- */
+/* ---- bits ------------------------------------------------------------------------------------ */
 
-static void pack_a_from(const void *user, int64_t row0, int rows, int64_t k0, int64_t kc, int ld, void *dst)
+static void pack_a_from(const void *user, int64_t row0, int rows, int64_t k0, int64_t kc, int ld,
+                        void *dst)
 {
     const tlvi_gemm_job *j = user;
     for (int64_t p = 0; p < kc; p++)
         for (int r = 0; r < rows; r++)
-            ((float *)dst)[p * ld + r] = ((const float *)j->a)[(row0 + r) * j->rsa + (k0 + p) * j->csa];
+            ((float *)dst)[p * ld + r] =
+                ((const float *)j->a)[(row0 + r) * j->rsa + (k0 + p) * j->csa];
 }
 
-static void pack_b_from(const void *user, int64_t col0, int cols, int64_t k0, int64_t kc, int ld, void *dst)
+static void pack_b_from(const void *user, int64_t col0, int cols, int64_t k0, int64_t kc, int ld,
+                        void *dst)
 {
     const tlvi_gemm_job *j = user;
     for (int64_t p = 0; p < kc; p++)
@@ -176,7 +194,8 @@ static void pack_b_from(const void *user, int64_t col0, int cols, int64_t k0, in
                 i < cols ? ((const float *)j->b)[(k0 + p) * j->rsb + (col0 + i) * j->csb] : 0;
 }
 
-/* Runs j into y and counts the elements of the part [row, row+m) x [col, col+n) of `want` that differ. */
+/* Runs j into y and counts the elements of the part [row, row+m) x [col, col+n) of `want` that
+ * differ. */
 static int differing(tlv_ctx *c, tlvi_gemm_job j, const matrix *want, int64_t want_ld, int64_t row,
                      int64_t col)
 {
@@ -199,12 +218,23 @@ static void check_bits(const char *isa, int f64, int64_t m, int64_t n, int64_t k
     int dtype = f64 ? TLV_F64 : TLV_F32;
     const tlvi_kset *ks = tlvi_ks(one, dtype);
     size_t size = f64 ? 8 : 4;
-    matrix a = new_matrix(f64, m * k, 1), b = new_matrix(f64, k * n, 2), y = new_matrix(f64, m * n, 3);
+    matrix a = new_matrix(f64, m * k, 1), b = new_matrix(f64, k * n, 2),
+           y = new_matrix(f64, m * n, 3);
     matrix at_ = new_matrix(f64, m * k, 4), bt = new_matrix(f64, k * n, 5);
     ks->transpose((size_t)m, (size_t)k, a.p, k, at_.p, m);
     ks->transpose((size_t)k, (size_t)n, b.p, n, bt.p, k);
-    tlvi_gemm_job j = { .dtype = dtype, .m = m, .n = n, .k = k, .a = a.p, .rsa = k, .csa = 1, .b = b.p,
-                        .rsb = n, .csb = 1, .c = y.p, .ldc = n };
+    tlvi_gemm_job j = { .dtype = dtype,
+                        .m = m,
+                        .n = n,
+                        .k = k,
+                        .a = a.p,
+                        .rsa = k,
+                        .csa = 1,
+                        .b = b.p,
+                        .rsb = n,
+                        .csb = 1,
+                        .c = y.p,
+                        .ldc = n };
     EXPECT_STATUS(tlvi_gemm(one, &j), TLV_OK);
 
     int threads = differing(two, j, &y, n, 0, 0) + differing(three, j, &y, n, 0, 0);
@@ -245,8 +275,8 @@ static void check_bits(const char *isa, int f64, int64_t m, int64_t n, int64_t k
             parts += differing(one, q, &y, n, row, col);
         }
     EXPECT(threads + strided + packed + parts == 0,
-           "%s f64 %d, %dx%dx%d: differing with threads %d, strides %d, callbacks %d, parts %d", isa, f64,
-           (int)m, (int)n, (int)k, threads, strided, packed, parts);
+           "%s f64 %d, %dx%dx%d: differing with threads %d, strides %d, callbacks %d, parts %d",
+           isa, f64, (int)m, (int)n, (int)k, threads, strided, packed, parts);
     free(a.p);
     free(b.p);
     free(y.p);
@@ -270,7 +300,7 @@ static void test_bits_depend_on_isa_and_k_alone(void)
         }
 }
 
-/* ---- what follows the sum --------------------------------------------------------------------------- */
+/* ---- what follows the sum -------------------------------------------------------------------- */
 
 static void test_bias_residual_activation(void)
 {
@@ -285,15 +315,29 @@ static void test_bias_residual_activation(void)
                 matrix a = new_matrix(f64, m * k, 1), b = new_matrix(f64, k * n, 2);
                 matrix y = new_matrix(f64, m * n, 3), res = new_matrix(f64, m * (n + 2), 4);
                 matrix bias = new_matrix(f64, n, 5);
-                tlvi_gemm_job j = { .dtype = f64 ? TLV_F64 : TLV_F32, .m = m, .n = n, .k = k, .a = a.p,
-                                    .rsa = k, .csa = 1, .b = b.p, .rsb = n, .csb = 1, .c = y.p, .ldc = n,
-                                    .bias = bias.p, .residual = res.p, .ldr = n + 2,
-                                    .act = TLVI_UN_LEAKY_RELU, .act_a = 0.25 };
+                tlvi_gemm_job j = { .dtype = f64 ? TLV_F64 : TLV_F32,
+                                    .m = m,
+                                    .n = n,
+                                    .k = k,
+                                    .a = a.p,
+                                    .rsa = k,
+                                    .csa = 1,
+                                    .b = b.p,
+                                    .rsb = n,
+                                    .csb = 1,
+                                    .c = y.p,
+                                    .ldc = n,
+                                    .bias = bias.p,
+                                    .residual = res.p,
+                                    .ldr = n + 2,
+                                    .act = TLVI_UN_LEAKY_RELU,
+                                    .act_a = 0.25 };
                 EXPECT_STATUS(tlvi_gemm(c, &j), TLV_OK);
                 double worst = 0;
                 for (int64_t r = 0; r < m; r++)
                     for (int64_t e = 0; e < n; e++) {
-                        double x = naive(&j, &a, &b, r, e) + at(&bias, e) + at(&res, r * (n + 2) + e);
+                        double x = naive(&j, &a, &b, r, e) + at(&bias, e)
+                                   + at(&res, r * (n + 2) + e);
                         double off = fabs(at(&y, r * n + e) - (x > 0 ? x : 0.25 * x));
                         if (!(off <= worst)) worst = off;
                     }
@@ -308,7 +352,7 @@ static void test_bias_residual_activation(void)
             }
 }
 
-/* ---- batches ---------------------------------------------------------------------------------------- */
+/* ---- batches --------------------------------------------------------------------------------- */
 
 /* Every product of a batch has the bits it has alone, whatever the size, with b shared or not. */
 static void check_batch(tlv_ctx *c, int64_t batch, int64_t m, int64_t n, int64_t k, int shared_b)
@@ -326,8 +370,8 @@ static void check_batch(tlv_ctx *c, int64_t batch, int64_t m, int64_t n, int64_t
         q.b = (float *)b.p + i * sb;
         wrong += differing(c, q, &y, n, i * m, 0);
     }
-    EXPECT(!wrong, "%s: batch %d of %dx%dx%d, shared b %d: %d elements differ", tlv_isa(c), (int)batch,
-           (int)m, (int)n, (int)k, shared_b, wrong);
+    EXPECT(!wrong, "%s: batch %d of %dx%dx%d, shared b %d: %d elements differ", tlv_isa(c),
+           (int)batch, (int)m, (int)n, (int)k, shared_b, wrong);
     free(a.p);
     free(b.p);
     free(y.p);
@@ -348,7 +392,7 @@ static void test_batches(void)
     }
 }
 
-/* ---- memory ----------------------------------------------------------------------------------------- */
+/* ---- memory ---------------------------------------------------------------------------------- */
 
 static void test_no_memory_is_an_error(void)
 {

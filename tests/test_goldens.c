@@ -1,6 +1,6 @@
-/* test_goldens.c -- every op against PyTorch: outputs and input gradients of tests/goldens/ops.safetensors
- * (make_ops.py says what a case holds), in f32 and f64, by the fast path and the graph path, from
- * row-major and from channels-last images. */
+/* test_goldens.c -- every op against PyTorch: outputs and input gradients of
+ * tests/goldens/ops.safetensors (make_ops.py says what a case holds), in f32 and f64, by the fast
+ * path and the graph path, from row-major and from channels-last images. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,7 +32,7 @@ typedef struct op_entry {
     tlv_tensor *(*call)(golden *k);
 } op_entry;
 
-/* ---- calls ------------------------------------------------------------------------------------------ */
+/* ---- calls ----------------------------------------------------------------------------------- */
 
 static tlv_axes axes_of(const golden *k)
 {
@@ -102,7 +102,8 @@ CALL(conv2d_dx) { return tlv_conv2d_dx(k->c, IN(0), IN(1), INT(9), INT(10), conv
 
 CALL(batch_norm)
 {
-    return tlv_batch_norm(k->c, IN(0), IN(1), IN(2), k->a[0], IN(3), (tlv_act)INT(1), &k->mean, &k->var);
+    return tlv_batch_norm(k->c, IN(0), IN(1), IN(2), k->a[0], IN(3), (tlv_act)INT(1), &k->mean,
+                          &k->var);
 }
 
 CALL(batch_norm_with)
@@ -130,12 +131,14 @@ CALL(smooth_l1_loss)
 
 CALL(attention)
 {
-    return tlv_attention(k->c, IN(0), IN(1), IN(2), (tlv_attention_opts){ k->a[0], INT(1), IN(3), IN(4) });
+    return tlv_attention(k->c, IN(0), IN(1), IN(2),
+                         (tlv_attention_opts){ k->a[0], INT(1), IN(3), IN(4) });
 }
 
 CALL(attention_packed)
 {
-    return tlv_attention_packed(k->c, IN(0), (tlv_attention_opts){ .scale = k->a[0], .causal = INT(1) });
+    return tlv_attention_packed(k->c, IN(0),
+                                (tlv_attention_opts){ .scale = k->a[0], .causal = INT(1) });
 }
 
 CALL(resize)
@@ -150,19 +153,70 @@ CALL(resize)
 #define OTHER(name) { #name, NULL, NULL, NULL, call_##name }
 
 static const op_entry OPS[] = {
-    UNARY(exp), UNARY(log), UNARY(sqrt), UNARY(rsqrt), UNARY(abs), UNARY(sin), UNARY(cos), UNARY(erf),
-    UNARY(relu), UNARY(relu6), UNARY(sigmoid), UNARY(tanh), UNARY(silu), UNARY(hard_swish),
-    UNARY(hard_sigmoid), UNARY(softplus), UNARY(gelu), UNARY(gelu_tanh), UNARY(quick_gelu),
+    UNARY(exp),
+    UNARY(log),
+    UNARY(sqrt),
+    UNARY(rsqrt),
+    UNARY(abs),
+    UNARY(sin),
+    UNARY(cos),
+    UNARY(erf),
+    UNARY(relu),
+    UNARY(relu6),
+    UNARY(sigmoid),
+    UNARY(tanh),
+    UNARY(silu),
+    UNARY(hard_swish),
+    UNARY(hard_sigmoid),
+    UNARY(softplus),
+    UNARY(gelu),
+    UNARY(gelu_tanh),
+    UNARY(quick_gelu),
     UNARY(global_avg_pool),
-    BINARY(add), BINARY(sub), BINARY(mul), BINARY(div), BINARY(maximum), BINARY(minimum), BINARY(pow),
-    FOLD(sum), FOLD(mean), FOLD(prod), FOLD(max), FOLD(min), FOLD(logsumexp),
-    OTHER(powf), OTHER(clamp), OTHER(where), OTHER(leaky_relu), OTHER(var), OTHER(std), OTHER(softmax),
-    OTHER(log_softmax), OTHER(matmul), OTHER(linear), OTHER(conv2d), OTHER(conv2d_fused),
-    OTHER(conv2d_dx), OTHER(max_pool2d), OTHER(avg_pool2d), OTHER(adaptive_avg_pool2d),
-    OTHER(adaptive_max_pool2d), OTHER(batch_norm), OTHER(batch_norm_with), OTHER(layer_norm),
-    OTHER(group_norm), OTHER(cross_entropy), OTHER(bce_with_logits), OTHER(mse_loss),
-    OTHER(smooth_l1_loss), OTHER(gather), OTHER(take_along), OTHER(pad), OTHER(attention),
-    OTHER(attention_packed), OTHER(resize),
+    BINARY(add),
+    BINARY(sub),
+    BINARY(mul),
+    BINARY(div),
+    BINARY(maximum),
+    BINARY(minimum),
+    BINARY(pow),
+    FOLD(sum),
+    FOLD(mean),
+    FOLD(prod),
+    FOLD(max),
+    FOLD(min),
+    FOLD(logsumexp),
+    OTHER(powf),
+    OTHER(clamp),
+    OTHER(where),
+    OTHER(leaky_relu),
+    OTHER(var),
+    OTHER(std),
+    OTHER(softmax),
+    OTHER(log_softmax),
+    OTHER(matmul),
+    OTHER(linear),
+    OTHER(conv2d),
+    OTHER(conv2d_fused),
+    OTHER(conv2d_dx),
+    OTHER(max_pool2d),
+    OTHER(avg_pool2d),
+    OTHER(adaptive_avg_pool2d),
+    OTHER(adaptive_max_pool2d),
+    OTHER(batch_norm),
+    OTHER(batch_norm_with),
+    OTHER(layer_norm),
+    OTHER(group_norm),
+    OTHER(cross_entropy),
+    OTHER(bce_with_logits),
+    OTHER(mse_loss),
+    OTHER(smooth_l1_loss),
+    OTHER(gather),
+    OTHER(take_along),
+    OTHER(pad),
+    OTHER(attention),
+    OTHER(attention_packed),
+    OTHER(resize),
 };
 enum { N_OPS = sizeof OPS / sizeof OPS[0] };
 
@@ -183,7 +237,7 @@ static int op_of(const char *name)
     return -1;
 }
 
-/* ---- comparing ---------------------------------------------------------------------------------------- */
+/* ---- comparing ------------------------------------------------------------------------------- */
 
 /* A part of a case as doubles (the caller frees), or NULL if the file has none. */
 static double *values_of(tlv_ctx *c, const tlv_file *f, const char *name, const char *part, int *at)
@@ -206,7 +260,8 @@ static void compare(tlv_ctx *c, const tlv_file *f, const char *name, const char 
 {
     int at;
     double *want = values_of(c, f, name, part, &at);
-    if (!EXPECT(want && t, "%s/%s %s: %s", name, part, how, t ? "not in the file" : tlv_error_msg(c))) {
+    if (!EXPECT(want && t, "%s/%s %s: %s", name, part, how,
+                t ? "not in the file" : tlv_error_msg(c))) {
         free(want);
         return;
     }
@@ -219,14 +274,15 @@ static void compare(tlv_ctx *c, const tlv_file *f, const char *name, const char 
             largest = fmax(largest, fabs(want[i]));
             worst = gap > worst || isnan(gap) ? gap : worst;
         }
-        EXPECT(worst <= tol * largest + least, "%s/%s %s: off by %.3g of %.3g, relative %.3g > %.0e", name, part,
-               how, worst, largest, worst / largest, tol);
+        EXPECT(worst <= tol * largest + least,
+               "%s/%s %s: off by %.3g of %.3g, relative %.3g > %.0e", name, part, how, worst,
+               largest, worst / largest, tol);
     }
     free(got);
     free(want);
 }
 
-/* ---- cases --------------------------------------------------------------------------------------------- */
+/* ---- cases ----------------------------------------------------------------------------------- */
 
 static tlv_dtype input_dtype(const tlv_file *f, int at, tlv_dtype d)
 {
@@ -257,18 +313,20 @@ static void fill(golden *k, const tlv_file *f, const char *name, tlv_dtype d, su
     free(a);
 }
 
-/* The derivatives y (1 - y) and 1 - y^2 are computed from y.  Far out, where y is near 1, it is off by
- * half a unit in the last place, 2^-25, and they by that much or twice it, however small they are. */
+/* The derivatives y (1 - y) and 1 - y^2 are computed from y.  Far out, where y is near 1, it is off
+ * by half a unit in the last place, 2^-25, and they by that much or twice it, however small they
+ * are. */
 static double rounding_of_y(const char *name, tlv_dtype d, const double *g, int64_t n)
 {
     double largest = 0;
-    if (d != TLV_F32 || (strcmp(name, "sigmoid.far") != 0 && strcmp(name, "tanh.far") != 0)) return 0;
+    if (d != TLV_F32 || (strcmp(name, "sigmoid.far") != 0 && strcmp(name, "tanh.far") != 0))
+        return 0;
     for (int64_t i = 0; g && i < n; i++) largest = fmax(largest, fabs(g[i]));
     return ldexp(largest, -24);
 }
 
-static void run_case(tlv_ctx *c, const tlv_file *f, const op_entry *op, const char *name, tlv_dtype d,
-                     support_order order, int flags)
+static void run_case(tlv_ctx *c, const tlv_file *f, const op_entry *op, const char *name,
+                     tlv_dtype d, support_order order, int flags)
 {
     char how[64], part[8];
     double tol = d == TLV_F64 ? 1e-9 : 1e-5;
@@ -292,7 +350,8 @@ static void run_case(tlv_ctx *c, const tlv_file *f, const op_entry *op, const ch
         number[n++] = i;
     }
     double *gy = values_of(c, f, name, "g", &at);
-    tlv_tensor *g = gy && y ? support_tensor(c, d, tlv_shape_of(y), gy, 0, SUPPORT_ROW_MAJOR) : NULL;
+    tlv_tensor *g = gy && y ? support_tensor(c, d, tlv_shape_of(y), gy, 0, SUPPORT_ROW_MAJOR)
+                            : NULL;
     EXPECT(n > 0 && tlv_grad(c, y, g, n, wrt, grad, flags) == TLV_OK, "%s %s: %s", name, how,
            tlv_error_msg(c));
     double least = rounding_of_y(name, d, gy, tlv_numel(y));
@@ -331,7 +390,8 @@ static void run_all(tlv_dtype d)
     }
     for (int i = 0; i < N_OPS; i++) EXPECT(used[i], "the file has no case of %s", OPS[i].name);
     const char *count = tlv_file_meta(f, "cases");
-    EXPECT(count && atoi(count) == cases && cases >= 253, "%d cases, the file says %s", cases, count);
+    EXPECT(count && atoi(count) == cases && cases >= 253, "%d cases, the file says %s", cases,
+           count);
     EXPECT(tlv_file_meta(f, "torch") != NULL, "the file does not name its PyTorch");
     tlv_file_close(f);
     tlv_ctx_close(c);

@@ -13,7 +13,8 @@ enum { STEPS = 20, WEIGHTS = 12, NUMBERS = 16, MOST = 400 };
 static tlv_file *open_goldens(tlv_ctx *c)
 {
     char path[512];
-    return test_file_path(path, sizeof path, "goldens/optim.safetensors") ? tlv_file_open(c, path) : NULL;
+    return test_file_path(path, sizeof path, "goldens/optim.safetensors") ? tlv_file_open(c, path)
+                                                                          : NULL;
 }
 
 /* The numbers called "name/part" (part may be NULL); returns how many, 0 on failure. */
@@ -31,7 +32,7 @@ static int golden(tlv_ctx *c, const tlv_file *f, const char *name, const char *p
     return ok ? n : 0;
 }
 
-/* ---- first-order optimizers ---------------------------------------------------------------------------- */
+/* ---- first-order optimizers ------------------------------------------------------------------ */
 
 static tlv_params *start(tlv_ctx *c, tlv_dtype d)
 {
@@ -82,15 +83,21 @@ static tlv_optim *open_optim(tlv_ctx *c, const tlv_params *p, const char *name, 
     if (strncmp(name, "sgd.", 4) == 0)
         return tlv_sgd_open(c, p, (tlv_sgd_opts){ .lr = a[0], .momentum = a[1], .dampening = a[2],
                                                   .weight_decay = a[3], .nesterov = (int)a[4] });
-    return tlv_adam_open(c, p, (tlv_adam_opts){ .lr = a[0], .beta1 = a[1], .beta2 = a[2], .eps = a[3],
-                                                .weight_decay = a[4], .decoupled = (int)a[5] });
+    return tlv_adam_open(c, p,
+                         (tlv_adam_opts){ .lr = a[0],
+                                          .beta1 = a[1],
+                                          .beta2 = a[2],
+                                          .eps = a[3],
+                                          .weight_decay = a[4],
+                                          .decoupled = (int)a[5] });
 }
 
 static double follow(tlv_ctx *c, const tlv_file *f, const char *name, tlv_dtype d, double tol)
 {
     double a[MOST], want[MOST], got[NUMBERS], worst = 0;
     tlv_params *p = start(c, d);
-    if (!golden(c, f, name, "attr", a) || golden(c, f, name, "after", want) != STEPS * NUMBERS) return NAN;
+    if (!golden(c, f, name, "attr", a) || golden(c, f, name, "after", want) != STEPS * NUMBERS)
+        return NAN;
     tlv_optim *o = open_optim(c, p, name, a);
     for (int t = 0; t < STEPS; t++) {
         tlv_scope s = tlv_scope_begin(c);
@@ -100,8 +107,8 @@ static double follow(tlv_ctx *c, const tlv_file *f, const char *name, tlv_dtype 
         for (int i = 0; i < NUMBERS; i++) {
             double gap = fabs(got[i] - want[t * NUMBERS + i]);
             worst = fmax(worst, gap);
-            EXPECT(gap <= tol, "%s, %s, step %d: number %d is %.12g, want %.12g", name, tlv_dtype_name(d), t,
-                   i, got[i], want[t * NUMBERS + i]);
+            EXPECT(gap <= tol, "%s, %s, step %d: number %d is %.12g, want %.12g", name,
+                   tlv_dtype_name(d), t, i, got[i], want[t * NUMBERS + i]);
         }
     }
     EXPECT_INT(tlv_optim_steps(o), STEPS);
@@ -130,7 +137,8 @@ static void follow_all(tlv_dtype d, double tol)
     }
     EXPECT_INT(cases, 11);
     EXPECT_OK(c);
-    printf("  %d optimizers, 20 steps in %s: off by %.1e at most\n", cases, tlv_dtype_name(d), worst);
+    printf("  %d optimizers, 20 steps in %s: off by %.1e at most\n", cases, tlv_dtype_name(d),
+           worst);
     tlv_file_close(f);
     tlv_ctx_close(c);
 }
@@ -138,7 +146,7 @@ static void follow_all(tlv_dtype d, double tol)
 static void test_optimizers_in_f32(void) { follow_all(TLV_F32, 1e-5); }
 static void test_optimizers_in_f64(void) { follow_all(TLV_F64, 1e-12); }
 
-/* ---- L-BFGS ---------------------------------------------------------------------------------------------- */
+/* ---- L-BFGS ---------------------------------------------------------------------------------- */
 
 typedef struct problem { tlv_tensor *x, *y; } problem;
 
@@ -191,15 +199,15 @@ static void check_lbfgs(const char *name, int is_logistic)
         tlv_lbfgs_opts o = { .max_iter = (int)runs[k] };
         tlv_lbfgs_report r;
         EXPECT_STATUS(tlv_lbfgs(c, p, is_logistic ? logistic : rosenbrock, &d, o, &r), TLV_OK);
-        EXPECT(fabs(r.loss - loss[k]) <= 1e-5 * loss[k] + 1e-12, "%s, %d iterations: loss %.12g, want %.12g",
-               name, (int)runs[k], r.loss, loss[k]);
+        EXPECT(fabs(r.loss - loss[k]) <= 1e-5 * loss[k] + 1e-12,
+               "%s, %d iterations: loss %.12g, want %.12g", name, (int)runs[k], r.loss, loss[k]);
         support_read(c, tlv_params_get(p, 0), got, tlv_numel(tlv_params_get(p, 0)));
         if (is_logistic) support_read(c, tlv_params_get(p, 1), got + 12, 3);
         for (int i = 0; i < size; i++) {
             double want = after[k * size + i], gap = fabs(got[i] - want);
             worst = fmax(worst, gap);
-            EXPECT(gap <= 1e-5, "%s, %d iterations: number %d is %.12g, want %.12g", name, (int)runs[k], i,
-                   got[i], want);
+            EXPECT(gap <= 1e-5, "%s, %d iterations: number %d is %.12g, want %.12g", name,
+                   (int)runs[k], i, got[i], want);
         }
         tlv_params_close(p);
     }
@@ -212,7 +220,7 @@ static void check_lbfgs(const char *name, int is_logistic)
 static void test_lbfgs_on_rosenbrock(void) { check_lbfgs("lbfgs.rosenbrock", 0); }
 static void test_lbfgs_on_a_logistic_regression(void) { check_lbfgs("lbfgs.logistic", 1); }
 
-/* ---- schedules, clipping ------------------------------------------------------------------------------------ */
+/* ---- schedules, clipping --------------------------------------------------------------------- */
 
 static double rate(const char *name, const double *a, int n, int t)
 {
@@ -238,7 +246,8 @@ static void test_schedules(void)
         EXPECT(steps >= 17, "%s has %d steps", NAMES[k], steps);
         for (int t = 0; t < steps; t++) {
             double got = rate(NAMES[k], a, n, t);
-            EXPECT(fabs(got - want[t]) <= 1e-12, "%s, step %d: %.15g, want %.15g", NAMES[k], t, got, want[t]);
+            EXPECT(fabs(got - want[t]) <= 1e-12, "%s, step %d: %.15g, want %.15g", NAMES[k], t, got,
+                   want[t]);
         }
     }
     tlv_file_close(f);

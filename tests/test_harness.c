@@ -1,5 +1,5 @@
-/* test_harness.c -- the harness can fail: what counts as close, and what run.sh makes of programs that
- * crash, hang, say nothing or fail. */
+/* test_harness.c -- the harness can fail: what counts as close, and what run.sh makes of programs
+ * that crash, hang, say nothing or fail. */
 #include "tests/test.h"
 
 #include <math.h>
@@ -46,14 +46,15 @@ static int run_script(const char *env, const char *body, char *last, size_t n)
 
 static void test_runner(void)
 {
-    static const struct { const char *env, *body, *last; int status; } cases[] = {
+    static const struct { const char *env, *body, *last; int status;
+    } cases[] = {
         { "", "echo 'test_x: 3 passed, 0 failed, 1 skipped'", "3 passed, 0 failed, 1 skipped", 0 },
         { "", "echo 'test_x: 3 passed, 2 failed, 1 skipped'; exit 1",
           "3 passed, 2 failed, 1 skipped", 1 },
-        { "", "echo 'test_x: 3 passed, 0 failed, 0 skipped'; exit 66",      // a sanitizer, at the end
+        { "", "echo 'test_x: 3 passed, 0 failed, 0 skipped'; exit 66", // a sanitizer, at the end
           "3 passed, 1 failed, 0 skipped", 1 },
         { "", "kill -SEGV $$", "0 passed, 1 failed, 0 skipped", 1 },
-        { "", "exit 0", "0 passed, 1 failed, 0 skipped", 1 },               // said nothing
+        { "", "exit 0", "0 passed, 1 failed, 0 skipped", 1 }, // said nothing
         { "", "echo 'test_x: 0 passed, 0 failed, 4 skipped'", "0 passed, 0 failed, 4 skipped", 1 },
         { "TEST_TIMEOUT=1", "exec sleep 20", "0 passed, 1 failed, 0 skipped", 1 },
         { "TEST_FILTER=abc", "echo \"test_x: $# passed, 0 failed, 0 skipped\"",

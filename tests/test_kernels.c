@@ -1,5 +1,5 @@
-/* test_kernels.c -- kernels of every instruction set this CPU has: accuracy against libm in f64, agreement
- * with the scalar set, tails and guard bytes, conversions, reductions. */
+/* test_kernels.c -- kernels of every instruction set this CPU has: accuracy against libm in f64,
+ * agreement with the scalar set, tails and guard bytes, conversions, reductions. */
 #include "tests/test.h"
 #include "tensor/kernels/kernels.h"
 
@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- sets and values ------------------------------------------------------------------------------ */
+/* ---- sets and values ------------------------------------------------------------------------- */
 
 enum { MAX_ISAS = 4 };
 
@@ -62,7 +62,7 @@ static double ulps(float got, double want)
     return fabs(got - want) / ldexp(1, (e < -125 ? -125 : e) - 24);
 }
 
-/* ---- picking ---------------------------------------------------------------------------------------- */
+/* ---- picking --------------------------------------------------------------------------------- */
 
 static void test_sets(void)
 {
@@ -83,7 +83,7 @@ static void test_sets(void)
     }
 }
 
-/* ---- accuracy --------------------------------------------------------------------------------------- */
+/* ---- accuracy -------------------------------------------------------------------------------- */
 
 static double sigmoid64(double x) { return 1 / (1 + exp(-x)); }
 
@@ -117,7 +117,8 @@ static double unary64(int id, double x, double a, double b)
     case TLVI_UN_HARD_SIGMOID: return isnan(x) ? x : fmin(fmax(x + 3, 0), 6) / 6;
     case TLVI_UN_SOFTPLUS: return x > 20 ? x : log1p(exp(x));
     case TLVI_UN_GELU_ERF: return x * 0.5 * (1 + erf(x / sqrt(2)));
-    case TLVI_UN_GELU_TANH: return x * sigmoid64(2 * sqrt(2 / acos(-1)) * (x + 0.044715 * x * x * x));
+    case TLVI_UN_GELU_TANH:
+        return x * sigmoid64(2 * sqrt(2 / acos(-1)) * (x + 0.044715 * x * x * x));
     case TLVI_UN_QUICK_GELU: return x * sigmoid64(1.702 * x);
     case TLVI_UN_COPY: return x;
     case TLVI_UN_STEP: return x > 0;
@@ -205,8 +206,8 @@ static void check_function(const tlvi_kernels *k, const bound *b)
         for (int j = 0; j < BLOCK; j++) x[j] = -25 + 50 * (float)(i * BLOCK + j) / (100 * BLOCK);
         check_block(k, b, BLOCK, x, &worst, &at);
     }
-    EXPECT(worst <= b->ulp, "%s unary %d (a = %g): %.3f ulp at %.9g, bound %g", k->name, b->id, b->a,
-           worst, at, b->ulp);
+    EXPECT(worst <= b->ulp, "%s unary %d (a = %g): %.3f ulp at %.9g, bound %g", k->name, b->id,
+           b->a, worst, at, b->ulp);
 }
 
 static void test_accuracy(void)
@@ -237,8 +238,8 @@ static void test_special_values(void)
             double worst = 0;
             float at = 0;
             check_block(k[j], &BOUNDS[i], N_SPECIAL, SPECIAL, &worst, &at);
-            EXPECT(worst <= BOUNDS[i].ulp, "%s unary %d: %g ulp at %g", k[j]->name, BOUNDS[i].id, worst,
-                   at);
+            EXPECT(worst <= BOUNDS[i].ulp, "%s unary %d: %g ulp at %g", k[j]->name, BOUNDS[i].id,
+                   worst, at);
         }
 }
 
@@ -271,7 +272,7 @@ static void test_pow_is_cs_pow(void)
     }
 }
 
-/* ---- binary kernels --------------------------------------------------------------------------------- */
+/* ---- binary kernels -------------------------------------------------------------------------- */
 
 static double phi64(double x) { return exp(-x * x / 2) / sqrt(2 * acos(-1)); }
 
@@ -350,8 +351,8 @@ static void test_nan_in_max_and_min(void)
         for (int id = TLVI_BIN_MAX; id <= TLVI_BIN_MIN; id++) {
             float y[3] = { 0 };
             k[j]->f32->binary[id](3, a, b, y, 0, 0);
-            EXPECT(isnan(y[0]) && isnan(y[1]) && isnan(y[2]), "%s %d: %g %g %g", k[j]->name, id, y[0],
-                   y[1], y[2]);
+            EXPECT(isnan(y[0]) && isnan(y[1]) && isnan(y[2]), "%s %d: %g %g %g", k[j]->name, id,
+                   y[0], y[1], y[2]);
         }
 }
 
@@ -378,11 +379,12 @@ static void test_f64_unary(void)
         }
 }
 
-/* ---- tails ------------------------------------------------------------------------------------------ */
+/* ---- tails ----------------------------------------------------------------------------------- */
 
-/* Runs kernel `id` on n elements from a buffer at an odd place: nothing outside changes, and every element
- * is what it is alone. */
-static void check_tail(const tlvi_kset *s, const char *name, int binary, int id, size_t n, size_t at)
+/* Runs kernel `id` on n elements from a buffer at an odd place: nothing outside changes, and every
+ * element is what it is alone. */
+static void check_tail(const tlvi_kset *s, const char *name, int binary, int id, size_t n,
+                       size_t at)
 {
     enum { ROOM = 96 };
     float a[ROOM], b[ROOM], y[ROOM], alone[ROOM];
@@ -411,12 +413,15 @@ static void test_tails(void)
     int n_isas = all_isas(k);
     for (int j = 0; j < n_isas; j++)
         for (size_t n = 0; n <= 67; n++) {
-            for (int id = 0; id < TLVI_UN_COUNT; id++) check_tail(k[j]->f32, k[j]->name, 0, id, n, n % 5);
-            for (int id = 0; id < TLVI_BIN_COUNT; id++) check_tail(k[j]->f32, k[j]->name, 1, id, n, n % 5);
+            for (int id = 0; id < TLVI_UN_COUNT; id++)
+                check_tail(k[j]->f32, k[j]->name, 0, id, n, n % 5);
+            for (int id = 0; id < TLVI_BIN_COUNT; id++)
+                check_tail(k[j]->f32, k[j]->name, 1, id, n, n % 5);
         }
 }
 
-/* Masked lanes touch no memory: arrays that end where the heap block ends (the sanitizers judge). */
+/* Masked lanes touch no memory: arrays that end where the heap block ends (the sanitizers
+ * judge). */
 static void test_reads_stay_inside(void)
 {
     const tlvi_kernels *k[MAX_ISAS];
@@ -430,14 +435,15 @@ static void test_reads_stay_inside(void)
             k[j]->f32->axpy(n, 2, x, y);
             double want = 14.0 * (double)n;
             EXPECT(k[j]->f32->dot(n, x, y) == want, "%s: dot of %d", k[j]->name, (int)n);
-            EXPECT(k[j]->f32->row_sum(n, y) == 7.0 * (double)n, "%s: sum of %d", k[j]->name, (int)n);
+            EXPECT(k[j]->f32->row_sum(n, y) == 7.0 * (double)n, "%s: sum of %d", k[j]->name,
+                   (int)n);
             EXPECT(k[j]->f32->row_max(n, y) == 7, "%s: max of %d", k[j]->name, (int)n);
             free(x);
             free(y);
         }
 }
 
-/* ---- compare, select ---------------------------------------------------------------------------------- */
+/* ---- compare, select ------------------------------------------------------------------------- */
 
 static void test_compare_and_select(void)
 {
@@ -466,7 +472,7 @@ static void test_compare_and_select(void)
         }
 }
 
-/* ---- conversions -------------------------------------------------------------------------------------- */
+/* ---- conversions ----------------------------------------------------------------------------- */
 
 /* The value of a binary16, from its definition. */
 static double half_value(uint16_t h)
@@ -546,15 +552,19 @@ static void test_rounding_to_16_bits(void)
         uint64_t s = 21;
         for (int i = 0; i < 3000; i++) {
             // random magnitudes, and points exactly between two 16-bit values or next to such
-            double mag = exp(uniform(&s, -25, 13)), tie = half_value((uint16_t)(next_random(&s) % 0x7bff));
-            double half_step = ldexp(1, (tie ? ilogb(tie) : -15) - 11), x = i % 2 ? mag : tie + half_step;
+            double mag = exp(uniform(&s, -25, 13)),
+                   tie = half_value((uint16_t)(next_random(&s) % 0x7bff));
+            double half_step = ldexp(1, (tie ? ilogb(tie) : -15) - 11),
+                   x = i % 2 ? mag : tie + half_step;
             if (i % 2 == 0 && i % 3) x *= 1 + (i % 3 == 1 ? 1e-7 : -1e-7);
             if (i % 6 == 4) x *= 1 + 1e-12;                     // only f64 sees this one
             for (int f64 = 0; f64 < 2; f64++)
                 for (int bf16 = 0; bf16 < 2; bf16++) check_narrow(k[j], f64, bf16, i % 5 ? x : -x);
         }
-        const double edge[] = { 65519.99, 65520, 65504, 1e39, 3.3961e38, 3.4e38, 0, -0.0, NAN, INFINITY,
-                                ldexp(1, -25), ldexp(1.0001, -25), ldexp(1, -24), 6.1e-5 };
+        const double edge[] = {
+            65519.99, 65520, 65504,    1e39,          3.3961e38,          3.4e38,        0,
+            -0.0,     NAN,   INFINITY, ldexp(1, -25), ldexp(1.0001, -25), ldexp(1, -24), 6.1e-5
+        };
         for (size_t i = 0; i < sizeof edge / sizeof edge[0]; i++)
             for (int f64 = 0; f64 < 2; f64++)
                 for (int bf16 = 0; bf16 < 2; bf16++) check_narrow(k[j], f64, bf16, edge[i]);
@@ -565,8 +575,8 @@ static void test_integers_saturate(void)
 {
     const tlvi_kernels *k[MAX_ISAS];
     enum { N = 12 };
-    const float x[N] = { 0.9f, -0.9f, 254.7f, 256, -3, 3e9f, -3e9f, 1e19f, -1e19f, NAN, 2147483648.0f,
-                         -2147483648.0f };
+    const float x[N] = { 0.9f,   -0.9f, 254.7f,        256,           -3, 3e9f, -3e9f, 1e19f,
+                         -1e19f, NAN,   2147483648.0f, -2147483648.0f };
     const int32_t i32[N] = { 0, 0, 254, 256, -3, INT32_MAX, INT32_MIN, INT32_MAX, INT32_MIN, 0,
                              INT32_MAX, INT32_MIN };
     const int64_t i64[N] = { 0, 0, 254, 256, -3, 3000000000, -3000000000, INT64_MAX, INT64_MIN, 0,
@@ -595,12 +605,13 @@ static void test_integers_saturate(void)
             s->from_u8(N, u8, f64 ? (void *)back : (void *)bf);
             for (int i = 0; i < N; i++) wrong += (f64 ? back[i] : bf[i]) != u8[i];
             s->from_i64(N, i64, f64 ? (void *)back : (void *)bf);
-            for (int i = 0; i < N; i++) wrong += f64 ? back[i] != (double)i64[i] : bf[i] != (float)i64[i];
+            for (int i = 0; i < N; i++)
+                wrong += f64 ? back[i] != (double)i64[i] : bf[i] != (float)i64[i];
             EXPECT(!wrong, "%s f64 %d: from integers", k[j]->name, f64);
         }
 }
 
-/* ---- reductions --------------------------------------------------------------------------------------- */
+/* ---- reductions ------------------------------------------------------------------------------ */
 
 static void test_sums(void)
 {
@@ -654,7 +665,8 @@ static void test_extremes(void)
     int n_isas = all_isas(k);
     for (int j = 0; j < n_isas; j++) {
         const tlvi_kset *s = k[j]->f32;
-        EXPECT(s->row_max(0, x) == -INFINITY && s->row_min(0, x) == INFINITY, "%s: n = 0", k[j]->name);
+        EXPECT(s->row_max(0, x) == -INFINITY && s->row_min(0, x) == INFINITY, "%s: n = 0",
+               k[j]->name);
         for (int n = 1; n <= 70; n++)
             for (int at = 0; at < n; at++) {
                 for (int i = 0; i < n; i++) x[i] = -5 - (float)i;
@@ -665,8 +677,9 @@ static void test_extremes(void)
                 double min = s->row_min((size_t)n, x);
                 x[at] = NAN;
                 int nan = isnan(s->row_max((size_t)n, x)) && isnan(s->row_min((size_t)n, x));
-                EXPECT(max == -1 && min == 1 && nan, "%s: n = %d at %d: max %g, min %g, NaN kept %d",
-                       k[j]->name, n, at, max, min, nan);
+                EXPECT(max == -1 && min == 1 && nan,
+                       "%s: n = %d at %d: max %g, min %g, NaN kept %d", k[j]->name, n, at, max, min,
+                       nan);
             }
     }
 }
@@ -690,8 +703,8 @@ static void test_add_rows(void)
                 for (int r = 0; r < ROWS; r++) want += x[r * STRIDE + c];
                 off = fmax(off, fabs(acc[c] - want));
             }
-            EXPECT(off < 1e-5 && acc[cols] == 2, "%s: %d columns: off by %g, next is %g", k[j]->name,
-                   cols, off, acc[cols]);
+            EXPECT(off < 1e-5 && acc[cols] == 2, "%s: %d columns: off by %g, next is %g",
+                   k[j]->name, cols, off, acc[cols]);
         }
 }
 
@@ -719,8 +732,8 @@ static void test_transpose(void)
             }
 }
 
-TEST_MAIN(T(test_sets), T(test_accuracy), T(test_special_values), T(test_pow_is_cs_pow), T(test_binary),
-          T(test_nan_in_max_and_min), T(test_f64_unary), T(test_tails), T(test_reads_stay_inside),
-          T(test_compare_and_select), T(test_half_both_ways), T(test_rounding_to_16_bits),
-          T(test_integers_saturate), T(test_sums), T(test_long_sum_is_exact_enough), T(test_extremes),
-          T(test_add_rows), T(test_transpose))
+TEST_MAIN(T(test_sets), T(test_accuracy), T(test_special_values), T(test_pow_is_cs_pow),
+          T(test_binary), T(test_nan_in_max_and_min), T(test_f64_unary), T(test_tails),
+          T(test_reads_stay_inside), T(test_compare_and_select), T(test_half_both_ways),
+          T(test_rounding_to_16_bits), T(test_integers_saturate), T(test_sums),
+          T(test_long_sum_is_exact_enough), T(test_extremes), T(test_add_rows), T(test_transpose))

@@ -1,6 +1,6 @@
-/* test_maml.c -- the outer gradient of MAML (Finn et al. 2017, arXiv:1703.03400, alg. 1) through two inner
- * steps over convolution, batch norm, max pooling and cross-entropy: against finite differences, against
- * PyTorch (tests/goldens/maml.safetensors), and in parallel tasks. */
+/* test_maml.c -- the outer gradient of MAML (Finn et al. 2017, arXiv:1703.03400, alg. 1) through
+ * two inner steps over convolution, batch norm, max pooling and cross-entropy: against finite
+ * differences, against PyTorch (tests/goldens/maml.safetensors), and in parallel tasks. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,9 +10,18 @@
 #include "tests/filled.h"
 #include "tests/support.h"
 
-enum { TASKS = 4, IMAGES = 10, SIDE = 8, CLASSES = 5, INNER = 2, ENTRIES = 8, NUMBERS = 469, LOSSES = 3 };
+enum {
+    TASKS = 4,
+    IMAGES = 10,
+    SIDE = 8,
+    CLASSES = 5,
+    INNER = 2,
+    ENTRIES = 8,
+    NUMBERS = 469,
+    LOSSES = 3
+};
 
-/* ---- the network ------------------------------------------------------------------------------------ */
+/* ---- the network ----------------------------------------------------------------------------- */
 
 typedef struct net { int conv[2], gamma[2], beta[2], w, b; } net;
 
@@ -23,7 +32,8 @@ static tlv_params *net_init(tlv_ctx *c, net *m, tlv_dtype d)
     tlv_build *b = tlv_build_begin(c, d);
     for (int i = 0; i < 2; i++) {
         tlv_build_push(b, i ? "conv2" : "conv1");
-        m->conv[i] = tlv_build_param(b, "weight", TLV_SHAPE(WIDTH[i + 1], WIDTH[i], 3, 3), tlv_init_zeros());
+        m->conv[i] = tlv_build_param(b, "weight", TLV_SHAPE(WIDTH[i + 1], WIDTH[i], 3, 3),
+                                     tlv_init_zeros());
         tlv_build_pop(b);
         tlv_build_push(b, i ? "bn2" : "bn1");
         m->gamma[i] = tlv_build_param(b, "weight", TLV_SHAPE(WIDTH[i + 1]), tlv_init_zeros());
@@ -46,8 +56,8 @@ static tlv_tensor *loss_of(tlv_ctx *c, const net *m, const tlv_params *p, const 
     for (int i = 0; i < 2; i++) {
         tlv_conv2d_opts same = { .pad = { 1, 1, 1, 1 } };
         h = tlv_conv2d(c, h, tlv_params_get(p, m->conv[i]), NULL, same);
-        h = tlv_batch_norm(c, h, tlv_params_get(p, m->gamma[i]), tlv_params_get(p, m->beta[i]), 1e-5, NULL,
-                           TLV_ACT_RELU, NULL, NULL);
+        h = tlv_batch_norm(c, h, tlv_params_get(p, m->gamma[i]), tlv_params_get(p, m->beta[i]),
+                           1e-5, NULL, TLV_ACT_RELU, NULL, NULL);
         h = tlv_max_pool2d(c, h, (tlv_pool2d_opts){ .k = 2 });
     }
     h = tlv_reshape(c, h, TLV_SHAPE(IMAGES, -1));
@@ -55,7 +65,7 @@ static tlv_tensor *loss_of(tlv_ctx *c, const net *m, const tlv_params *p, const 
     return tlv_cross_entropy(c, h, y, (tlv_ce_opts){ 0 });
 }
 
-/* ---- one task ------------------------------------------------------------------------------------------ */
+/* ---- one task -------------------------------------------------------------------------------- */
 
 static tlv_tensor *images(tlv_ctx *c, int64_t task, const char *part, tlv_dtype d)
 {
@@ -65,7 +75,8 @@ static tlv_tensor *images(tlv_ctx *c, int64_t task, const char *part, tlv_dtype 
 }
 
 /* The outer loss with its history; the inner losses go to losses[0..1]. */
-static tlv_tensor *outer_loss(tlv_ctx *c, const net *m, const tlv_params *p, int64_t task, double *losses)
+static tlv_tensor *outer_loss(tlv_ctx *c, const net *m, const tlv_params *p, int64_t task,
+                              double *losses)
 {
     tlv_dtype d = tlv_dtype_of(tlv_params_get(p, m->w));
     tlv_tensor *x = images(c, task, "support", d), *q = images(c, task, "query", d);
@@ -98,7 +109,7 @@ static tlv_status run_task(tlv_ctx *c, const net *m, const tlv_params *p, int64_
     return tlv_error(c);
 }
 
-/* ---- PyTorch --------------------------------------------------------------------------------------------- */
+/* ---- PyTorch --------------------------------------------------------------------------------- */
 
 static int golden(tlv_ctx *c, const tlv_file *f, int task, const char *part, double *v, int64_t n)
 {
@@ -115,12 +126,13 @@ static int golden(tlv_ctx *c, const tlv_file *f, int task, const char *part, dou
 static tlv_file *open_goldens(tlv_ctx *c)
 {
     char path[512];
-    return test_file_path(path, sizeof path, "goldens/maml.safetensors") ? tlv_file_open(c, path) : NULL;
+    return test_file_path(path, sizeof path, "goldens/maml.safetensors") ? tlv_file_open(c, path)
+                                                                         : NULL;
 }
 
 /* Relative to the largest magnitude of each parameter's gradient; returns the worst. */
-static double against_pytorch(tlv_ctx *c, const tlv_file *f, const tlv_params *p, int task, const result *r,
-                              double tol)
+static double against_pytorch(tlv_ctx *c, const tlv_file *f, const tlv_params *p, int task,
+                              const result *r, double tol)
 {
     double losses[LOSSES], want[NUMBERS], worst_of_all = 0;
     if (golden(c, f, task, "losses", losses, LOSSES))
@@ -135,7 +147,8 @@ static double against_pytorch(tlv_ctx *c, const tlv_file *f, const tlv_params *p
             largest = fmax(largest, fabs(want[k]));
             worst = fmax(worst, fabs(r->grad[at + k] - want[k]));
         }
-        EXPECT(worst <= tol * largest, "task %d, %s: off by %.2e of %.2e", task, part, worst, largest);
+        EXPECT(worst <= tol * largest, "task %d, %s: off by %.2e of %.2e", task, part, worst,
+               largest);
         worst_of_all = fmax(worst_of_all, worst / largest);
         at += (int)n;
     }
@@ -167,7 +180,7 @@ static void check_pytorch(tlv_dtype d, double tol)
 static void test_outer_gradients_agree_with_pytorch_in_f32(void) { check_pytorch(TLV_F32, 1e-4); }
 static void test_outer_gradients_agree_with_pytorch_in_f64(void) { check_pytorch(TLV_F64, 1e-9); }
 
-/* ---- finite differences --------------------------------------------------------------------------------------- */
+/* ---- finite differences ---------------------------------------------------------------------- */
 
 /* The outer loss at p + h u. */
 static double loss_at(tlv_ctx *c, const net *m, const tlv_params *p, const double *u, double h)
@@ -206,7 +219,7 @@ static void test_outer_gradient_agrees_with_finite_differences(void)
         double want = 0;
         memset(u, 0, sizeof u);
         if (k < RANDOM) support_uniform(u, NUMBERS, (uint64_t)k, -1, 1);
-        else u[(k - RANDOM) * (NUMBERS - 1) / (SINGLE - 1)] = 1;         // conv1's first to fc's last
+        else u[(k - RANDOM) * (NUMBERS - 1) / (SINGLE - 1)] = 1; // conv1's first to fc's last
         for (int i = 0; i < NUMBERS; i++) want += u[i] * r.grad[i];
         // Fourth order: (8 (f(h) - f(-h)) - (f(2h) - f(-2h))) / 12h
         double h = k < RANDOM ? 1e-5 : 1e-4;
@@ -214,8 +227,8 @@ static void test_outer_gradient_agrees_with_finite_differences(void)
         double far = loss_at(c, &m, p, u, 2 * h) - loss_at(c, &m, p, u, -2 * h);
         double got = (8 * near - far) / (12 * h), scale = k < RANDOM ? fabs(want) : norm;
         worst = fmax(worst, fabs(got - want) / scale);
-        EXPECT(fabs(got - want) <= 1e-6 * scale, "direction %d: finite difference %.12g, gradient %.12g", k, got,
-               want);
+        EXPECT(fabs(got - want) <= 1e-6 * scale,
+               "direction %d: finite difference %.12g, gradient %.12g", k, got, want);
         EXPECT(want != 0, "direction %d has no slope: the check proves nothing", k);
     }
     EXPECT_OK(c);
@@ -237,7 +250,8 @@ static void test_outer_gradient_is_of_second_order(void)
     tlv_tensor *y = filled_labels(c, IMAGES, CLASSES);
     const tlv_params *fast = p;
     for (int k = 0; k < INNER; k++)                         // gradients without history
-        fast = tlv_params_axpy(c, fast, -0.1, tlv_params_grad(c, loss_of(c, &m, fast, x, y), fast, 0));
+        fast = tlv_params_axpy(c, fast, -0.1,
+                               tlv_params_grad(c, loss_of(c, &m, fast, x, y), fast, 0));
     tlv_params *g = tlv_params_grad(c, loss_of(c, &m, fast, q, y), p, 0);
     double first[NUMBERS], gap = 0, norm = 0;
     int at = 0;
@@ -251,14 +265,15 @@ static void test_outer_gradient_is_of_second_order(void)
         norm += r.grad[i] * r.grad[i];
     }
     EXPECT_INT(at, NUMBERS);
-    EXPECT(sqrt(gap) > 0.05 * sqrt(norm), "first order differs by %.2g of %.2g only", sqrt(gap), sqrt(norm));
+    EXPECT(sqrt(gap) > 0.05 * sqrt(norm), "first order differs by %.2g of %.2g only", sqrt(gap),
+           sqrt(norm));
     EXPECT_OK(c);
     tlv_scope_end(c, s);
     tlv_params_close(p);
     tlv_ctx_close(c);
 }
 
-/* ---- tasks in parallel ------------------------------------------------------------------------------------------- */
+/* ---- tasks in parallel ----------------------------------------------------------------------- */
 
 typedef struct job { net m; const tlv_params *p; result r[TASKS]; } job;
 
@@ -289,11 +304,13 @@ static void test_parallel_tasks_have_the_same_bits_at_any_thread_count(void)
         j[k].p = p;
         EXPECT_STATUS(tlv_parallel_tasks(c, TASKS, parallel_task, &j[k]), TLV_OK);
         sum_of(&j[k], sum[k]);
-        EXPECT(memcmp(j[k].r, j[0].r, sizeof j[0].r) == 0 && memcmp(sum[k], sum[0], sizeof sum[0]) == 0,
+        EXPECT(memcmp(j[k].r, j[0].r, sizeof j[0].r) == 0
+                   && memcmp(sum[k], sum[0], sizeof sum[0]) == 0,
                "%d threads give other bits", THREADS[k]);
         for (int t = 0; k == 0 && t < TASKS; t++)           // and outside of tasks, with one thread
             EXPECT_STATUS(run_task(c, &j[k].m, p, t, &serial.r[t]), TLV_OK);
-        EXPECT(k > 0 || memcmp(serial.r, j[0].r, sizeof serial.r) == 0, "a task has other bits than a call");
+        EXPECT(k > 0 || memcmp(serial.r, j[0].r, sizeof serial.r) == 0,
+               "a task has other bits than a call");
         tlv_params_close(p);
         EXPECT_OK(c);
         tlv_ctx_close(c);
@@ -319,7 +336,9 @@ static void test_parallel_tasks_agree_with_pytorch(void)
     tlv_ctx_close(c);
 }
 
-TEST_MAIN(T(test_outer_gradients_agree_with_pytorch_in_f32), T(test_outer_gradients_agree_with_pytorch_in_f64),
-          T(test_outer_gradient_agrees_with_finite_differences), T(test_outer_gradient_is_of_second_order),
+TEST_MAIN(T(test_outer_gradients_agree_with_pytorch_in_f32),
+          T(test_outer_gradients_agree_with_pytorch_in_f64),
+          T(test_outer_gradient_agrees_with_finite_differences),
+          T(test_outer_gradient_is_of_second_order),
           T(test_parallel_tasks_have_the_same_bits_at_any_thread_count),
           T(test_parallel_tasks_agree_with_pytorch))

@@ -1,5 +1,5 @@
-/* test_nn.c -- how parameters start (PyTorch's rules for fans and gains), layers and their three states,
- * statistics, taps, heads. */
+/* test_nn.c -- how parameters start (PyTorch's rules for fans and gains), layers and their three
+ * states, statistics, taps, heads. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,7 +9,7 @@
 #include "tests/filled.h"
 #include "tests/support.h"
 
-/* ---- draws ------------------------------------------------------------------------------------------------ */
+/* ---- draws ----------------------------------------------------------------------------------- */
 
 typedef struct moments { double mean, std, least, most; } moments;
 
@@ -46,15 +46,17 @@ static moments draw(tlv_ctx *c, tlv_shape s, tlv_init init)
 static void check_moments(moments m, double std, double n, const char *what)
 {
     EXPECT(fabs(m.mean) <= 5 * std / sqrt(n), "%s: mean %.4g", what, m.mean);
-    EXPECT(fabs(m.std - std) <= 5 * std / sqrt(n), "%s: standard deviation %.5g, want %.5g", what, m.std, std);
+    EXPECT(fabs(m.std - std) <= 5 * std / sqrt(n), "%s: standard deviation %.5g, want %.5g", what,
+           m.std, std);
 }
 
 static void check_uniform(moments m, double bound, double n, const char *what)
 {
     check_moments(m, bound / sqrt(3.0), n, what);
-    EXPECT(m.least >= -bound && m.most <= bound, "%s: %.6g to %.6g, bound %.6g", what, m.least, m.most, bound);
-    EXPECT(m.most > bound * (1 - 20 / n) && m.least < -bound * (1 - 20 / n), "%s: the bound %.6g is not reached",
-           what, bound);
+    EXPECT(m.least >= -bound && m.most <= bound, "%s: %.6g to %.6g, bound %.6g", what, m.least,
+           m.most, bound);
+    EXPECT(m.most > bound * (1 - 20 / n) && m.least < -bound * (1 - 20 / n),
+           "%s: the bound %.6g is not reached", what, bound);
 }
 
 /* [O,C,KH,KW] = [40,30,3,5]: fan in 30 * 15 = 450, fan out 40 * 15 = 600. */
@@ -64,12 +66,17 @@ static void test_fans_and_gains_of_a_convolution(void)
     tlv_shape s = TLV_SHAPE(40, 30, 3, 5);
     double n = 40 * 30 * 15;
     check_uniform(draw(c, s, tlv_init_kaiming_uniform(sqrt(5.0))), 1 / sqrt(450.0), n, "Conv2d's");
-    check_uniform(draw(c, s, tlv_init_kaiming_uniform(0)), sqrt(6 / 450.0), n, "kaiming uniform, slope 0");
-    check_moments(draw(c, s, tlv_init_kaiming_normal(0)), sqrt(2 / 450.0), n, "kaiming normal, fan in");
-    check_moments(draw(c, s, tlv_init_kaiming_normal(1)), sqrt(2 / 600.0), n, "kaiming normal, fan out");
+    check_uniform(draw(c, s, tlv_init_kaiming_uniform(0)), sqrt(6 / 450.0), n,
+                  "kaiming uniform, slope 0");
+    check_moments(draw(c, s, tlv_init_kaiming_normal(0)), sqrt(2 / 450.0), n,
+                  "kaiming normal, fan in");
+    check_moments(draw(c, s, tlv_init_kaiming_normal(1)), sqrt(2 / 600.0), n,
+                  "kaiming normal, fan out");
     check_uniform(draw(c, s, tlv_init_xavier_uniform(1)), sqrt(6 / 1050.0), n, "xavier uniform");
-    check_uniform(draw(c, s, tlv_init_xavier_uniform(3)), 3 * sqrt(6 / 1050.0), n, "xavier uniform, gain 3");
-    check_moments(draw(c, s, tlv_init_xavier_normal(2)), 2 * sqrt(2 / 1050.0), n, "xavier normal, gain 2");
+    check_uniform(draw(c, s, tlv_init_xavier_uniform(3)), 3 * sqrt(6 / 1050.0), n,
+                  "xavier uniform, gain 3");
+    check_moments(draw(c, s, tlv_init_xavier_normal(2)), 2 * sqrt(2 / 1050.0), n,
+                  "xavier normal, gain 2");
     EXPECT_OK(c);
     tlv_ctx_close(c);
 }
@@ -78,7 +85,8 @@ static void test_fans_of_a_matrix(void)
 {
     tlv_ctx *c = support_open();
     tlv_shape s = TLV_SHAPE(100, 150);
-    check_uniform(draw(c, s, tlv_init_kaiming_uniform(sqrt(5.0))), 1 / sqrt(150.0), 15000, "Linear's");
+    check_uniform(draw(c, s, tlv_init_kaiming_uniform(sqrt(5.0))), 1 / sqrt(150.0), 15000,
+                  "Linear's");
     check_moments(draw(c, s, tlv_init_kaiming_normal(1)), sqrt(2 / 100.0), 15000, "fan out");
     check_uniform(draw(c, s, tlv_init_xavier_uniform(1)), sqrt(6 / 250.0), 15000, "xavier");
     tlv_ctx_close(c);
@@ -91,7 +99,8 @@ static void test_plain_draws(void)
     check_uniform(draw(c, s, tlv_init_uniform(0.25)), 0.25, 50000, "uniform");
     moments m = draw(c, s, tlv_init_normal(0.02));
     check_moments(m, 0.02, 50000, "normal");
-    EXPECT(m.most > 3.5 * 0.02 && m.least < -3.5 * 0.02, "a normal without tails: %.3g to %.3g", m.least, m.most);
+    EXPECT(m.most > 3.5 * 0.02 && m.least < -3.5 * 0.02, "a normal without tails: %.3g to %.3g",
+           m.least, m.most);
     m = draw(c, s, tlv_init_zeros());
     EXPECT(m.least == 0 && m.most == 0, "zeros");
     m = draw(c, s, tlv_init_ones());
@@ -107,11 +116,12 @@ static void test_truncated_normal_is_cut_at_two(void)
     double pi = 3.14159265358979323846, phi = exp(-2.0) / sqrt(2 * pi), inside = erf(2 / sqrt(2.0));
     check_moments(m, 0.02 * sqrt(1 - 4 * phi / inside), 50000, "truncated normal");
     EXPECT(m.most <= 0.04 && m.least >= -0.04, "%.6g to %.6g", m.least, m.most);
-    EXPECT(m.most > 0.0398 && m.least < -0.0398, "the cut is not at 2: %.6g to %.6g", m.least, m.most);
+    EXPECT(m.most > 0.0398 && m.least < -0.0398, "the cut is not at 2: %.6g to %.6g", m.least,
+           m.most);
     tlv_ctx_close(c);
 }
 
-/* ---- what a start depends on ---------------------------------------------------------------------------------- */
+/* ---- what a start depends on ----------------------------------------------------------------- */
 
 static void read_first(tlv_ctx *c, tlv_build *b, const char *name, double *v)
 {
@@ -147,8 +157,15 @@ static void test_a_start_depends_on_seed_and_name_alone(void)
 
 static void test_layers_have_pytorchs_names_and_bounds(void)
 {
-    static const char *const NAMES[] = { "c.weight", "c.bias", "b.weight", "b.bias", "b.running_mean",
-                                         "b.running_var", "b.num_batches_tracked", "n.weight", "n.bias" };
+    static const char *const NAMES[] = { "c.weight",
+                                         "c.bias",
+                                         "b.weight",
+                                         "b.bias",
+                                         "b.running_mean",
+                                         "b.running_var",
+                                         "b.num_batches_tracked",
+                                         "n.weight",
+                                         "n.bias" };
     tlv_ctx *c = support_open();
     tlv_build *b = tlv_build_begin(c, TLV_F32);
     tlv_conv_layer conv = tlv_conv_init(b, "c", 64, 96, 3, (tlv_conv2d_opts){ .groups = 2 }, 1);
@@ -159,7 +176,8 @@ static void test_layers_have_pytorchs_names_and_bounds(void)
     EXPECT_INT(tlv_params_count(p), 9);
     for (int i = 0; i < 9; i++) EXPECT_STR(tlv_params_name(p, i), NAMES[i]);
     EXPECT_SHAPE(tlv_params_get(p, conv.w), 96, 32, 3, 3);          // fan in 32 * 9
-    check_uniform(moments_of(c, tlv_params_get(p, conv.w)), 1 / sqrt(288.0), 96 * 288, "grouped weight");
+    check_uniform(moments_of(c, tlv_params_get(p, conv.w)), 1 / sqrt(288.0), 96 * 288,
+                  "grouped weight");
     moments m = moments_of(c, tlv_params_get(p, conv.b));
     EXPECT(m.most <= 1 / sqrt(288.0) && m.most > 0.8 / sqrt(288.0), "bias up to %g", m.most);
     EXPECT(bn.eps == 1e-5 && bn.momentum == 0.1, "batch norm's eps and momentum");
@@ -168,7 +186,7 @@ static void test_layers_have_pytorchs_names_and_bounds(void)
     tlv_ctx_close(c);
 }
 
-/* ---- batch norm's three states ------------------------------------------------------------------------------------ */
+/* ---- batch norm's three states --------------------------------------------------------------- */
 
 typedef struct bn_net { tlv_conv_layer conv; tlv_bn_layer bn; } bn_net;
 
@@ -191,15 +209,18 @@ static void test_three_states_of_batch_norm(void)
     tlv_tensor *gamma = tlv_params_get(p, m.bn.gamma), *beta = tlv_params_get(p, m.bn.beta);
     tlv_tensor *h = tlv_conv2d(c, x, tlv_params_get(p, m.conv.w), NULL, m.conv.o);
     tlv_tensor *batch = tlv_batch_norm(c, h, gamma, beta, 1e-5, NULL, TLV_ACT_RELU, &mean, &var);
-    tlv_tensor *given = tlv_batch_norm_with(c, h, tlv_params_get(p, m.bn.mean), tlv_params_get(p, m.bn.var), gamma,
-                                            beta, 1e-5, NULL, TLV_ACT_RELU);
+    tlv_tensor *given = tlv_batch_norm_with(c, h, tlv_params_get(p, m.bn.mean),
+                                            tlv_params_get(p, m.bn.var), gamma, beta, 1e-5, NULL,
+                                            TLV_ACT_RELU);
     double want[200], got[200], old[4], now[4], batch_mean[4];
     tlv_stats *stats = tlv_stats_open(c);
     support_read(c, tlv_params_get(p, m.bn.mean), old, 4);
     support_read(c, mean, batch_mean, 4);
     for (int state = 0; state < 3; state++) {                       // train, frozen, eval
         if (state == 1) tlv_params_freeze(p, "bn.running_*");
-        tlv_run r = { .c = c, .params = p, .mode = state == 2 ? TLV_EVAL : TLV_TRAIN, .stats = stats };
+        tlv_run r = {
+            .c = c, .params = p, .mode = state == 2 ? TLV_EVAL : TLV_TRAIN, .stats = stats
+        };
         support_read(c, state == 0 ? batch : given, want, 200);
         support_read(c, tlv_conv_bn_fwd(&r, &m.conv, &m.bn, x, NULL, TLV_ACT_RELU), got, 200);
         for (int i = 0; i < 200; i++) EXPECT_CLOSE(got[i], want[i], 1e-12, 1e-12);
@@ -214,12 +235,13 @@ static void test_three_states_of_batch_norm(void)
         EXPECT(memcmp(old, now, sizeof old) == 0, "statistics changed before they were applied");
         EXPECT_STATUS(tlv_run_apply_stats(&r, p), TLV_OK);
         support_read(c, tlv_params_get(p, m.bn.mean), now, 4);
-        for (int i = 0; i < 4; i++) EXPECT_CLOSE(now[i], 0.9 * old[i] + 0.1 * batch_mean[i], 1e-12, 1e-14);
+        for (int i = 0; i < 4; i++)
+            EXPECT_CLOSE(now[i], 0.9 * old[i] + 0.1 * batch_mean[i], 1e-12, 1e-14);
         EXPECT_STATUS(tlv_run_apply_stats(&r, p), TLV_OK);          // they are forgotten
         support_read(c, tlv_params_get(p, m.bn.mean), old, 4);
         EXPECT(memcmp(old, now, sizeof old) == 0, "applied twice");
-        given = tlv_batch_norm_with(c, h, tlv_params_get(p, m.bn.mean), tlv_params_get(p, m.bn.var), gamma, beta,
-                                    1e-5, NULL, TLV_ACT_RELU);
+        given = tlv_batch_norm_with(c, h, tlv_params_get(p, m.bn.mean), tlv_params_get(p, m.bn.var),
+                                    gamma, beta, 1e-5, NULL, TLV_ACT_RELU);
     }
     EXPECT(tlv_item(c, tlv_params_get(p, m.bn.count)) == 1, "one batch");
     EXPECT_OK(c);
@@ -247,7 +269,7 @@ static void test_statistics_that_are_dropped_are_counted(void)
     tlv_ctx_close(c);
 }
 
-/* ---- models ------------------------------------------------------------------------------------------------------------ */
+/* ---- models ---------------------------------------------------------------------------------- */
 
 static void test_models_by_name(void)
 {
@@ -272,7 +294,8 @@ static void test_models_by_name(void)
         tlv_model_close(m);
     }
     EXPECT(tlv_model_open(c, "resnet19", (tlv_model_opts){ 0 }) == NULL, "a resnet19");
-    EXPECT(strstr(tlv_error_hint(c), "resnet18"), "the hint does not list them: %s", tlv_error_hint(c));
+    EXPECT(strstr(tlv_error_hint(c), "resnet18"), "the hint does not list them: %s",
+           tlv_error_hint(c));
     EXPECT_ERROR(c, TLV_ERR_ARG, "resnet19");
     tlv_ctx_close(c);
 }
@@ -306,7 +329,7 @@ static void test_a_new_head_leaves_the_body(void)
     tlv_ctx_close(c);
 }
 
-/* ---- sinks and sets that do not belong together ---------------------------------------------------------- */
+/* ---- sinks and sets that do not belong together ---------------------------------------------- */
 
 static void test_statistics_go_to_the_set_they_came_from(void)
 {
@@ -318,7 +341,8 @@ static void test_statistics_go_to_the_set_they_came_from(void)
     tlv_params *q = tlv_build_end(b);
     tlv_tensor *x = filled_tensor(c, TLV_F64, TLV_SHAPE(2, 3, 5, 5), "x", -1, 1);
     tlv_stats *stats = tlv_stats_open(c);
-    tlv_run r = { .c = c, .params = p, .stats = stats }, other = { .c = c, .params = q, .stats = stats };
+    tlv_run r = { .c = c, .params = p, .stats = stats },
+            other = { .c = c, .params = q, .stats = stats };
     tlv_conv_bn_fwd(&r, &m.conv, &m.bn, x, NULL, TLV_ACT_NONE);
     EXPECT_STATUS(tlv_run_apply_stats(&other, q), TLV_ERR_NAME);
     EXPECT_ERROR(c, TLV_ERR_NAME, "another parameter set");
@@ -344,7 +368,8 @@ static void test_an_empty_batch_leaves_the_statistics(void)
     tlv_params *was = tlv_params_clone(c, p);
     tlv_stats *stats = tlv_stats_open(c);
     tlv_run r = { .c = c, .params = p, .stats = stats };
-    tlv_tensor *y = tlv_conv_bn_fwd(&r, &m.conv, &m.bn, tlv_zeros(c, TLV_F64, TLV_SHAPE(0, 3, 5, 5)), NULL, TLV_ACT_RELU);
+    tlv_tensor *y = tlv_conv_bn_fwd(
+        &r, &m.conv, &m.bn, tlv_zeros(c, TLV_F64, TLV_SHAPE(0, 3, 5, 5)), NULL, TLV_ACT_RELU);
     EXPECT(y && tlv_dim(y, 0) == 0, "%s", tlv_error_msg(c));
     EXPECT_STATUS(tlv_run_apply_stats(&r, p), TLV_OK);
     double a[64], v[64];

@@ -1,5 +1,6 @@
-/* test_optim.c -- optimizers by their formulas: decoupled decay, groups, parameters without gradient, taking up
- * a run again, averages, and what they refuse.  (Against PyTorch: test_goldens_optim.c.) */
+/* test_optim.c -- optimizers by their formulas: decoupled decay, groups, parameters without
+ * gradient, taking up a run again, averages, and what they refuse.  (Against PyTorch:
+ * test_goldens_optim.c.) */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -52,7 +53,7 @@ static void step(tlv_ctx *c, tlv_optim *o, tlv_params *p, double t, int both)
     tlv_scope_end(c, s);
 }
 
-/* ---- by formula -------------------------------------------------------------------------------------- */
+/* ---- by formula ------------------------------------------------------------------------------ */
 
 static void test_decoupled_decay_shrinks_before_the_step(void)
 {
@@ -90,7 +91,8 @@ static void test_the_last_group_that_matches_counts(void)
     read_all(c, p, x);
     step(c, o, p, 1, 1);
     read_all(c, p, got);
-    for (int i = 0; i < 4; i++) EXPECT_CLOSE(got[i], x[i] - lr * (x[i] + 1 + 0.5 * x[i]), 1e-13, 1e-15);
+    for (int i = 0; i < 4; i++)
+        EXPECT_CLOSE(got[i], x[i] - lr * (x[i] + 1 + 0.5 * x[i]), 1e-13, 1e-15);
     for (int i = 4; i < NUMBERS; i++)
         EXPECT_CLOSE(got[i], x[i] - 3 * lr * (x[i] + 1 + 0.25 * x[i]), 1e-13, 1e-15);
     tlv_optim_close(o);
@@ -180,12 +182,13 @@ static void test_frozen_parameters_are_left_alone(void)
     tlv_ctx_close(c);
 }
 
-/* ---- taking up a run again ------------------------------------------------------------------------------ */
+/* ---- taking up a run again ------------------------------------------------------------------- */
 
 static tlv_optim *open_kind(tlv_ctx *c, const tlv_params *p, int adam)
 {
     if (adam) return tlv_adam_open(c, p, tlv_adamw_defaults());
-    return tlv_sgd_open(c, p, (tlv_sgd_opts){ .lr = 0.05, .momentum = 0.9, .dampening = 0.3, .nesterov = 0 });
+    return tlv_sgd_open(
+        c, p, (tlv_sgd_opts){ .lr = 0.05, .momentum = 0.9, .dampening = 0.3, .nesterov = 0 });
 }
 
 static void test_a_restored_optimizer_goes_on_as_if_never_stopped(void)
@@ -195,14 +198,15 @@ static void test_a_restored_optimizer_goes_on_as_if_never_stopped(void)
         tlv_params *p = start(c), *q = NULL;
         tlv_optim *o = open_kind(c, p, adam), *again = NULL;
         for (int t = 0; t < 8; t++) {
-            if (t == 4) {                                   // all that is kept: values, moments, steps
+            if (t == 4) { // all that is kept: values, moments, steps
                 int64_t steps[3];
                 q = tlv_params_clone(c, p);
                 again = open_kind(c, q, adam);
                 for (int i = 0; i < 3; i++) steps[i] = tlv_optim_slot_steps(o, i);
                 int moments = 0;
                 for (; tlv_optim_moment(o, moments); moments++)
-                    tlv_params_copy(c, tlv_optim_moment(again, moments), tlv_optim_moment(o, moments));
+                    tlv_params_copy(c, tlv_optim_moment(again, moments),
+                                    tlv_optim_moment(o, moments));
                 EXPECT_INT(moments, adam ? 2 : 1);
                 tlv_optim_set_steps(again, tlv_optim_steps(o), steps);
             }
@@ -241,7 +245,7 @@ static void test_the_rate_can_change(void)
     tlv_ctx_close(c);
 }
 
-/* ---- refusals ---------------------------------------------------------------------------------------------- */
+/* ---- refusals -------------------------------------------------------------------------------- */
 
 static void test_no_step_after_an_error(void)
 {
@@ -272,7 +276,8 @@ static void test_other_names_are_refused(void)
     tlv_scope s = tlv_scope_begin(c);
     EXPECT_STATUS(tlv_optim_step(c, o, p, gradients(c, q, 1, 1)), TLV_ERR_NAME);
     EXPECT_ERROR(c, TLV_ERR_NAME, "names");
-    EXPECT_STATUS(tlv_optim_step(c, o, q, gradients(c, q, 1, 1)), TLV_ERR_NAME);     // not q's optimizer
+    EXPECT_STATUS(tlv_optim_step(c, o, q, gradients(c, q, 1, 1)),
+                  TLV_ERR_NAME); // not q's optimizer
     EXPECT_ERROR(c, TLV_ERR_NAME, "other names");
     tlv_params *small = tlv_params_edit(c, p, "body.*,running_mean", NULL);
     tlv_tensor *loss = tlv_sum_all(c, tlv_params_get(small, 0));
@@ -287,7 +292,7 @@ static void test_other_names_are_refused(void)
     tlv_ctx_close(c);
 }
 
-/* ---- averages, warm-up ---------------------------------------------------------------------------------------- */
+/* ---- averages, warm-up ----------------------------------------------------------------------- */
 
 static void test_average_by_its_formula(void)
 {
@@ -317,7 +322,8 @@ static void test_average_by_its_formula(void)
 
 static void test_warm_up(void)
 {
-    for (int t = 0; t < 10; t++) EXPECT_CLOSE(tlv_lr_warmup(0.4, t, 5), t < 5 ? 0.08 * (t + 1) : 0.4, 1e-15, 0);
+    for (int t = 0; t < 10; t++)
+        EXPECT_CLOSE(tlv_lr_warmup(0.4, t, 5), t < 5 ? 0.08 * (t + 1) : 0.4, 1e-15, 0);
     EXPECT_CLOSE(tlv_lr_warmup(0.4, 0, 0), 0.4, 0, 0);
 }
 
@@ -340,14 +346,14 @@ static void test_lbfgs_leaves_frozen_parameters(void)
     read_all(c, p, got);
     for (int i = 0; i < NUMBERS; i++) EXPECT_CLOSE(got[i], i < 4 ? 2 : x[i], 0, i < 4 ? 1e-6 : 0);
     EXPECT_STR(r.why, "gradient");
-    EXPECT(r.max_grad <= 1e-7 && r.evaluations >= r.iterations, "%g, %d, %d", r.max_grad, r.evaluations,
-           r.iterations);
+    EXPECT(r.max_grad <= 1e-7 && r.evaluations >= r.iterations, "%g, %d, %d", r.max_grad,
+           r.evaluations, r.iterations);
     EXPECT_OK(c);
     tlv_params_close(p);
     tlv_ctx_close(c);
 }
 
-/* ---- what goes wrong ----------------------------------------------------------------------------------- */
+/* ---- what goes wrong ------------------------------------------------------------------------- */
 
 static void test_no_gradients_is_an_error(void)
 {
@@ -362,7 +368,8 @@ static void test_no_gradients_is_an_error(void)
     tlv_ctx_close(c);
 }
 
-/* One step in which request fail_at for memory fails (0: none); returns requests up to the step, and how many it made. */
+/* One step in which request fail_at for memory fails (0: none); returns requests up to the step,
+ * and how many it made. */
 static int64_t step_with_fault(int adam, int64_t fail_at, int64_t *made)
 {
     tlv_ctx *c = tlv_ctx_open(&(tlv_ctx_opts){ .threads = 1, .fail_at = fail_at });
@@ -378,7 +385,8 @@ static int64_t step_with_fault(int adam, int64_t fail_at, int64_t *made)
     tlv_error_clear(c);
     read_all(c, p, got);
     int64_t stepped = st == TLV_OK;
-    EXPECT((memcmp(x, got, sizeof x) != 0) == stepped, "step %s, but the parameters moved or did not", stepped ? "made" : "failed");
+    EXPECT((memcmp(x, got, sizeof x) != 0) == stepped,
+           "step %s, but the parameters moved or did not", stepped ? "made" : "failed");
     EXPECT_INT(tlv_optim_steps(o), stepped);
     EXPECT_INT(tlv_optim_slot_steps(o, 0), stepped);
     EXPECT(st == TLV_OK || st == TLV_ERR_NOMEM, "%s", tlv_status_name(st));
@@ -444,9 +452,10 @@ static void test_lbfgs_turns_back_from_nan(void)
     tlv_params *p = start(c);
     double got[NUMBERS], best = 1 - sqrt(3.0);          // 1 + 2 x / (2 - x^2) = 0
     tlv_lbfgs_report r;
-    EXPECT_STATUS(tlv_lbfgs(c, p, log_loss, NULL, (tlv_lbfgs_opts){ .lr = 50, .max_iter = 60 }, &r), TLV_OK);
+    EXPECT_STATUS(tlv_lbfgs(c, p, log_loss, NULL, (tlv_lbfgs_opts){ .lr = 50, .max_iter = 60 }, &r),
+                  TLV_OK);
     read_all(c, p, got);
-    for (int i = 0; i < 4; i++) EXPECT_CLOSE(got[i], best, 0, 1e-4);     // it stops at 1e-9 of the loss
+    for (int i = 0; i < 4; i++) EXPECT_CLOSE(got[i], best, 0, 1e-4); // it stops at 1e-9 of the loss
     tlv_params_close(p);
     tlv_ctx_close(c);
 }
@@ -454,7 +463,8 @@ static void test_lbfgs_turns_back_from_nan(void)
 static tlv_tensor *failing_loss(tlv_ctx *c, const tlv_params *p, void *user)
 {
     int *calls = user;
-    if (++*calls == 2) return tlv_matmul(c, tlv_params_get(p, 0), tlv_params_get(p, 1), (tlv_matmul_opts){ 0 });
+    if (++*calls == 2)
+        return tlv_matmul(c, tlv_params_get(p, 0), tlv_params_get(p, 1), (tlv_matmul_opts){ 0 });
     return bowl(c, p, NULL);
 }
 
@@ -475,14 +485,13 @@ static void test_lbfgs_takes_a_trial_back_after_an_error(void)
     tlv_ctx_close(c);
 }
 
-TEST_MAIN(T(test_decoupled_decay_shrinks_before_the_step), T(test_the_last_group_that_matches_counts),
-          T(test_a_group_of_rate_zero_stands_still),
+TEST_MAIN(T(test_decoupled_decay_shrinks_before_the_step),
+          T(test_the_last_group_that_matches_counts), T(test_a_group_of_rate_zero_stands_still),
           T(test_a_parameter_without_gradient_is_left_alone_and_counted),
-          T(test_frozen_parameters_are_left_alone), T(test_a_restored_optimizer_goes_on_as_if_never_stopped),
-          T(test_the_rate_can_change), T(test_no_step_after_an_error), T(test_other_names_are_refused),
+          T(test_frozen_parameters_are_left_alone),
+          T(test_a_restored_optimizer_goes_on_as_if_never_stopped), T(test_the_rate_can_change),
+          T(test_no_step_after_an_error), T(test_other_names_are_refused),
           T(test_average_by_its_formula), T(test_warm_up), T(test_lbfgs_leaves_frozen_parameters),
-          T(test_no_gradients_is_an_error),
-          T(test_a_step_that_fails_did_nothing),
-          T(test_lbfgs_stops_at_what_is_not_finite),
-          T(test_lbfgs_turns_back_from_nan),
+          T(test_no_gradients_is_an_error), T(test_a_step_that_fails_did_nothing),
+          T(test_lbfgs_stops_at_what_is_not_finite), T(test_lbfgs_turns_back_from_nan),
           T(test_lbfgs_takes_a_trial_back_after_an_error))

@@ -1,5 +1,5 @@
-/* test_params.c -- parameter sets: patterns, freezing, copies, edits, gradients, the inner step of MAML,
- * borrowing by tasks, and what is refused. */
+/* test_params.c -- parameter sets: patterns, freezing, copies, edits, gradients, the inner step of
+ * MAML, borrowing by tasks, and what is refused. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -47,18 +47,32 @@ static float first(tlv_ctx *c, const tlv_tensor *t)
         tlv_ctx_close(c);                                                                          \
     } while (0)
 
-/* ---- names --------------------------------------------------------------------------------------------- */
+/* ---- names ----------------------------------------------------------------------------------- */
 
 static void test_patterns(void)
 {
-    static const struct { const char *pattern, *name; int match; } CASES[] = {
-        { "*", "a.b", 1 },          { "*", "", 1 },              { "", "a", 0 },
-        { "a.b", "a.b", 1 },        { "a.b", "a.bc", 0 },        { "a.b", "a", 0 },
-        { "a.*", "a.b.c", 1 },      { "a.*", "ab", 0 },          { "*.bias", "x.y.bias", 1 },
-        { "*.bias", "bias", 0 },    { "*.bias", "x.bias2", 0 },  { "layer*.conv1.*", "layer3.0.conv1.weight", 1 },
-        { "a,b", "b", 1 },          { "a,b", "a,b", 0 },         { "head.*,*.bias", "x.bias", 1 },
-        { "head.*,*.bias", "x", 0 }, { "*a*a*", "banana", 1 },   { "*a*a*b", "banana", 0 },
-        { "a**b", "ab", 1 },        { NULL, "a", 0 },
+    static const struct { const char *pattern, *name; int match;
+    } CASES[] = {
+        { "*", "a.b", 1 },
+        { "*", "", 1 },
+        { "", "a", 0 },
+        { "a.b", "a.b", 1 },
+        { "a.b", "a.bc", 0 },
+        { "a.b", "a", 0 },
+        { "a.*", "a.b.c", 1 },
+        { "a.*", "ab", 0 },
+        { "*.bias", "x.y.bias", 1 },
+        { "*.bias", "bias", 0 },
+        { "*.bias", "x.bias2", 0 },
+        { "layer*.conv1.*", "layer3.0.conv1.weight", 1 },
+        { "a,b", "b", 1 },
+        { "a,b", "a,b", 0 },
+        { "head.*,*.bias", "x.bias", 1 },
+        { "head.*,*.bias", "x", 0 },
+        { "*a*a*", "banana", 1 },
+        { "*a*a*b", "banana", 0 },
+        { "a**b", "ab", 1 },
+        { NULL, "a", 0 },
     };
     for (size_t i = 0; i < sizeof CASES / sizeof CASES[0]; i++)
         EXPECT(tlv_match(CASES[i].pattern, CASES[i].name) == CASES[i].match, "'%s' against '%s'",
@@ -76,7 +90,8 @@ static void test_names_slots_and_counts(void)
     EXPECT_INT(tlv_params_find(p, "running"), -1);
     EXPECT(tlv_params_is_buffer(p, m.mean) && !tlv_params_is_buffer(p, 0), "what is a buffer");
     EXPECT_INT(tlv_params_numel(p, 0), 6 + 2 + 2);
-    EXPECT(!tlv_wants_grad(tlv_params_get(p, m.mean)) && tlv_wants_grad(tlv_params_get(p, 0)), "wants grad");
+    EXPECT(!tlv_wants_grad(tlv_params_get(p, m.mean)) && tlv_wants_grad(tlv_params_get(p, 0)),
+           "wants grad");
     EXPECT(tlv_params_get(p, -1) == NULL && tlv_params_get(p, 4) == NULL, "slots out of range");
     CLOSE(c, p);
 }
@@ -92,7 +107,7 @@ static void test_a_name_may_stand_once(void)
     tlv_ctx_close(c);
 }
 
-/* ---- freezing -------------------------------------------------------------------------------------------- */
+/* ---- freezing -------------------------------------------------------------------------------- */
 
 static void test_a_frozen_parameter_has_no_gradient(void)
 {
@@ -125,7 +140,7 @@ static void test_a_frozen_parameter_has_no_gradient(void)
     CLOSE(c, p);
 }
 
-/* ---- copies ------------------------------------------------------------------------------------------------ */
+/* ---- copies ---------------------------------------------------------------------------------- */
 
 static void test_clone_zeros_copy_set(void)
 {
@@ -139,7 +154,8 @@ static void test_clone_zeros_copy_set(void)
     EXPECT(tlv_params_norm(c, z) == 0 && tlv_params_norm(c, p) > 0, "zeros");
     tlv_tensor *t = tlv_full(c, TLV_F32, TLV_SHAPE(2, 3), 7);
     EXPECT_STATUS(tlv_params_set(c, q, 0, t), TLV_OK);
-    EXPECT(first(c, tlv_params_get(q, 0)) == 7 && first(c, tlv_params_get(p, 0)) == was, "a clone is its own");
+    EXPECT(first(c, tlv_params_get(q, 0)) == 7 && first(c, tlv_params_get(p, 0)) == was,
+           "a clone is its own");
     EXPECT_STATUS(tlv_params_copy(c, p, q), TLV_OK);
     EXPECT(first(c, tlv_params_get(p, 0)) == 7, "copied");
     EXPECT_STATUS(tlv_params_set(c, p, 0, tlv_zeros(c, TLV_F32, TLV_SHAPE(3, 2))), TLV_ERR_SHAPE);
@@ -164,8 +180,10 @@ static void test_edit_replaces_a_head(void)
     EXPECT_INT(tlv_params_count(q), 5);
     int w = tlv_params_find(q, "head.weight"), was = tlv_params_find(p, "body.weight");
     EXPECT_SHAPE(tlv_params_get(q, w), 5, 2);
-    EXPECT(first(c, tlv_params_get(q, w)) == first(c, tlv_params_get(add, head.w)), "the new head's values");
-    EXPECT(first(c, tlv_params_get(q, was)) == first(c, tlv_params_get(p, was)), "the old body's values");
+    EXPECT(first(c, tlv_params_get(q, w)) == first(c, tlv_params_get(add, head.w)),
+           "the new head's values");
+    EXPECT(first(c, tlv_params_get(q, was)) == first(c, tlv_params_get(p, was)),
+           "the old body's values");
     EXPECT(tlv_params_is_frozen(q, was) && !tlv_params_is_frozen(q, w), "what was frozen stays so");
     EXPECT_INT(tlv_params_numel(q, 0), 6 + 2 + 10 + 5);
     EXPECT(tlv_params_copy(c, q, p) == TLV_ERR_NAME, "other names");
@@ -176,7 +194,7 @@ static void test_edit_replaces_a_head(void)
     CLOSE(c, p);
 }
 
-/* ---- the inner step ------------------------------------------------------------------------------------------ */
+/* ---- the inner step -------------------------------------------------------------------------- */
 
 static void test_axpy_is_p_plus_a_g(void)
 {
@@ -194,7 +212,8 @@ static void test_axpy_is_p_plus_a_g(void)
     EXPECT(tlv_params_get(q, 1) == tlv_params_get(p, 1), "without gradient: p's own");
     EXPECT(tlv_params_get(q, m.mean) == tlv_params_get(p, m.mean), "buffers: p's own");
     EXPECT_STR(tlv_params_name(q, 0), "body.weight");
-    tlv_tensor *bad = tlv_matmul(c, tlv_params_get(q, 0), tlv_params_get(q, 0), (tlv_matmul_opts){ 0 });
+    tlv_tensor *bad = tlv_matmul(c, tlv_params_get(q, 0), tlv_params_get(q, 0),
+                                 (tlv_matmul_opts){ 0 });
     EXPECT(bad == NULL, "[2,3] times [2,3]");
     EXPECT_ERROR(c, TLV_ERR_SHAPE, "body.weight");          // results carry the name too
     tlv_scope_end(c, s);
@@ -240,7 +259,7 @@ static void test_errors_name_the_parameter(void)
     CLOSE(c, p);
 }
 
-/* ---- borrowing ------------------------------------------------------------------------------------------------- */
+/* ---- borrowing ------------------------------------------------------------------------------- */
 
 typedef struct job { const net *m; tlv_params *p; float norm[4]; } job;
 
@@ -283,14 +302,16 @@ static void test_a_borrowed_set_is_not_changed_or_closed(void)
     EXPECT(a.ptr == b.ptr, "borrowed, not copied");
     float was = first(c, tlv_params_get(p, 0));
     tlv_optim *o = tlv_sgd_open(c, p, (tlv_sgd_opts){ .lr = 0.1 });
-    EXPECT_STATUS(tlv_optim_step(c, o, p, tlv_params_grad(c, loss_of(c, &m, p), p, 0)), TLV_ERR_STATE);
+    EXPECT_STATUS(tlv_optim_step(c, o, p, tlv_params_grad(c, loss_of(c, &m, p), p, 0)),
+                  TLV_ERR_STATE);
     EXPECT_ERROR(c, TLV_ERR_STATE, "borrowed");
     EXPECT_STATUS(tlv_params_set(c, p, 0, tlv_zeros(c, TLV_F32, TLV_SHAPE(2, 3))), TLV_ERR_STATE);
     EXPECT_ERROR(c, TLV_ERR_STATE, "body.weight");
     tlv_params_close(p);
     EXPECT_ERROR(c, TLV_ERR_STATE, "borrowed");
     EXPECT(first(c, tlv_params_get(p, 0)) == was, "it changed");
-    EXPECT_STATUS(tlv_params_set(child, q, 0, tlv_zeros(child, TLV_F32, TLV_SHAPE(2, 3))), TLV_ERR_STATE);
+    EXPECT_STATUS(tlv_params_set(child, q, 0, tlv_zeros(child, TLV_F32, TLV_SHAPE(2, 3))),
+                  TLV_ERR_STATE);
     EXPECT_ERROR(child, TLV_ERR_STATE, "own");
     EXPECT(tlv_params_borrow(child, q) == NULL, "a borrowed set, borrowed");
     EXPECT_ERROR(child, TLV_ERR_ARG, "own");
@@ -302,7 +323,7 @@ static void test_a_borrowed_set_is_not_changed_or_closed(void)
     CLOSE(c, p);
 }
 
-/* ---- closing ------------------------------------------------------------------------------------------------------ */
+/* ---- closing --------------------------------------------------------------------------------- */
 
 static void test_closing_before_the_gradient_leaves_the_tape_whole(void)
 {
@@ -312,7 +333,9 @@ static void test_closing_before_the_gradient_leaves_the_tape_whole(void)
     net m;
     tlv_params *p = net_init(c, &m);
     tlv_scope s = tlv_scope_begin(c);
-    tlv_tensor *x = tlv_leaf(c, tlv_from(c, TLV_SHAPE(2, 3), (float[]){ 1, -2, 3, 0.5f, 1, -1 }, 0)), *d;
+    tlv_tensor *x = tlv_leaf(c,
+                             tlv_from(c, TLV_SHAPE(2, 3), (float[]){ 1, -2, 3, 0.5f, 1, -1 }, 0)),
+               *d;
     tlv_run r = { .c = c, .params = p };
     tlv_tensor *h = tlv_linear_fwd(&r, &m.body, x, TLV_ACT_TANH);
     tlv_tensor *loss = tlv_mean_all(c, tlv_square(c, tlv_linear_fwd(&r, &m.head, h, TLV_ACT_NONE)));
@@ -346,7 +369,8 @@ static void test_sets_of_a_scope_outlive_the_set_they_came_from(void)
         EXPECT_STR(tlv_params_name(q, 0), "body.weight");
         EXPECT(tlv_params_norm(c, g) > 0, "%s", tlv_error_msg(c));
         char text[100];
-        EXPECT(strstr(tlv_describe(tlv_params_get(q, 0), text, sizeof text), "body.weight"), "%s", text);
+        EXPECT(strstr(tlv_describe(tlv_params_get(q, 0), text, sizeof text), "body.weight"), "%s",
+               text);
         tlv_scope_end(c, s);
         size_t now = tlv_mem_get(c).now;
         EXPECT(round < 2 || now == before, "%zu bytes, had %zu: names are lost", now, before);
@@ -356,7 +380,7 @@ static void test_sets_of_a_scope_outlive_the_set_they_came_from(void)
     EXPECT(hook.live == 0 && hook.wrong_size == 0, "%lld blocks are lost", (long long)hook.live);
 }
 
-/* ---- what is refused ------------------------------------------------------------------------------------------------ */
+/* ---- what is refused ------------------------------------------------------------------------- */
 
 static void test_sets_of_another_context_are_refused(void)
 {
@@ -402,7 +426,8 @@ static void test_a_missing_gradient_is_zero(void)
     REQUIRE(sum, "%s", tlv_error_msg(c));
     EXPECT_VALUES(c, tlv_params_get(sum, m.body.w), 0, 1, 1, 1, 1, 1, 1);
     EXPECT_VALUES(c, tlv_params_get(sum, m.body.b), 0, 3, 3);
-    EXPECT_STATUS(tlv_params_set(c, g, m.body.b, tlv_full(c, TLV_F32, TLV_SHAPE(2), 5)), TLV_ERR_STATE);
+    EXPECT_STATUS(tlv_params_set(c, g, m.body.b, tlv_full(c, TLV_F32, TLV_SHAPE(2), 5)),
+                  TLV_ERR_STATE);
     EXPECT_ERROR(c, TLV_ERR_STATE, "body.bias");
     tlv_params_close(edited);
     tlv_params_close(copy);
@@ -411,11 +436,11 @@ static void test_a_missing_gradient_is_zero(void)
 
 TEST_MAIN(T(test_patterns), T(test_names_slots_and_counts), T(test_a_name_may_stand_once),
           T(test_a_frozen_parameter_has_no_gradient), T(test_clone_zeros_copy_set),
-          T(test_edit_replaces_a_head), T(test_axpy_is_p_plus_a_g), T(test_sets_of_other_names_do_not_mix),
-          T(test_keep_a_set_of_a_scope), T(test_errors_name_the_parameter),
-          T(test_tasks_borrow_and_give_back), T(test_a_borrowed_set_is_not_changed_or_closed),
+          T(test_edit_replaces_a_head), T(test_axpy_is_p_plus_a_g),
+          T(test_sets_of_other_names_do_not_mix), T(test_keep_a_set_of_a_scope),
+          T(test_errors_name_the_parameter), T(test_tasks_borrow_and_give_back),
+          T(test_a_borrowed_set_is_not_changed_or_closed),
           T(test_closing_before_the_gradient_leaves_the_tape_whole),
           T(test_sets_of_a_scope_outlive_the_set_they_came_from),
-          T(test_sets_of_another_context_are_refused),
-          T(test_edit_refuses_a_name_twice),
+          T(test_sets_of_another_context_are_refused), T(test_edit_refuses_a_name_twice),
           T(test_a_missing_gradient_is_zero))

@@ -47,7 +47,8 @@ static void test_overlapping_windows_add(void)
 static void test_nan_wins_and_takes_the_gradient(void)
 {
     OPEN(c);
-    tlv_tensor *x = plane(c, 1, 6, (const double[]){ 1, NAN, 9, -INFINITY, -INFINITY, -INFINITY }, TLV_WANT_GRAD);
+    tlv_tensor *x = plane(c, 1, 6, (const double[]){ 1, NAN, 9, -INFINITY, -INFINITY, -INFINITY },
+                          TLV_WANT_GRAD);
     tlv_tensor *y = tlv_max_pool2d(c, x, (tlv_pool2d_opts){ .k = 1, .k_w = 3 });
     EXPECT_VALUES(c, y, 0, NAN, -INFINITY);
     EXPECT_VALUES(c, gradient(c, y, x), 0, 0, 1, 0, 1, 0, 0);
@@ -86,7 +87,7 @@ static void test_what_an_average_divides_by(void)
     EXPECT_VALUES(c, tlv_avg_pool2d(c, x, o), 0, 0.5, 3);
     o.exclude_pad = 1;
     EXPECT_VALUES(c, tlv_avg_pool2d(c, x, o), 0, 1, 3);
-    o = (tlv_pool2d_opts){ .k = 1, .k_w = 2, .ceil_mode = 1 };          // what hangs over counts nothing
+    o = (tlv_pool2d_opts){ .k = 1, .k_w = 2, .ceil_mode = 1 }; // what hangs over counts nothing
     EXPECT_VALUES(c, tlv_avg_pool2d(c, x, o), 0, 1.5, 4);
     o.ceil_mode = 0;
     EXPECT_VALUES(c, tlv_avg_pool2d(c, x, o), 0, 1.5);
@@ -101,7 +102,8 @@ static void test_global_average(void)
     support_uniform(v, 24, 3, -1, 1);
     for (int i = 0; i < 24; i++) want[i / 4] += v[i] / 4;
     for (int order = 0; order < SUPPORT_ORDERS; order++) {
-        tlv_tensor *x = support_tensor(c, TLV_F64, tlv_shape4(2, 3, 1, 4), v, TLV_WANT_GRAD, (support_order)order);
+        tlv_tensor *x = support_tensor(c, TLV_F64, tlv_shape4(2, 3, 1, 4), v, TLV_WANT_GRAD,
+                                       (support_order)order);
         tlv_tensor *y = tlv_global_avg_pool(c, x);
         EXPECT_SHAPE(y, 2, 3);
         support_check_values(c, y, 1e-15, want, 6, __FILE__, __LINE__, "y");
@@ -117,13 +119,15 @@ static void test_global_average(void)
 static void test_errors(void)
 {
     OPEN(c);
-    tlv_tensor *x = tlv_zeros(c, TLV_F32, tlv_shape4(1, 2, 3, 4)), *flat = tlv_zeros(c, TLV_F32, tlv_shape1(3));
+    tlv_tensor *x = tlv_zeros(c, TLV_F32, tlv_shape4(1, 2, 3, 4)),
+               *flat = tlv_zeros(c, TLV_F32, tlv_shape1(3));
     tlv_tensor *bytes = tlv_zeros(c, TLV_U8, tlv_shape4(1, 2, 3, 4));
     EXPECT(!tlv_max_pool2d(c, x, (tlv_pool2d_opts){ .k = 4 }), "too large a window");
     EXPECT_ERROR(c, TLV_ERR_SHAPE, "no window of 4 x 4 fits an image of 3 x 4");
     EXPECT(!tlv_avg_pool2d(c, x, (tlv_pool2d_opts){ 0 }), "no window");
     EXPECT_ERROR(c, TLV_ERR_ARG, "k 0,0");
-    EXPECT(!tlv_max_pool2d(c, x, (tlv_pool2d_opts){ .k = 2, .pad = { 2, 0, 0, 0 } }), "a window in the padding");
+    EXPECT(!tlv_max_pool2d(c, x, (tlv_pool2d_opts){ .k = 2, .pad = { 2, 0, 0, 0 } }),
+           "a window in the padding");
     EXPECT_ERROR(c, TLV_ERR_ARG, "pad 2,0,0,0");
     EXPECT(!tlv_avg_pool2d(c, x, (tlv_pool2d_opts){ .k = 2, .dilation = 2 }), "a dilated average");
     EXPECT_ERROR(c, TLV_ERR_ARG, "dilation 2");
@@ -142,5 +146,5 @@ static void test_errors(void)
 
 TEST_MAIN(T(test_the_first_maximum_takes_the_gradient), T(test_overlapping_windows_add),
           T(test_nan_wins_and_takes_the_gradient), T(test_padding_is_never_the_maximum),
-          T(test_a_window_without_a_pixel), T(test_what_an_average_divides_by), T(test_global_average),
-          T(test_errors))
+          T(test_a_window_without_a_pixel), T(test_what_an_average_divides_by),
+          T(test_global_average), T(test_errors))

@@ -4,14 +4,15 @@
 
 enum { LAYERS = 6, WIDTH = 48, BATCH = 40 };
 
-/* x -> gelu(x w_i + b_i) ... -> sum of squares; gradients of all w_i into out.  Returns the bytes that stay in
- * use when forward is done and its scope rolled. */
+/* x -> gelu(x w_i + b_i) ... -> sum of squares; gradients of all w_i into out.  Returns the bytes
+ * that stay in use when forward is done and its scope rolled. */
 static size_t run(tlv_recompute how, int flags, float *out, int64_t *n_out)
 {
     tlv_ctx *c = tlv_ctx_open(&(tlv_ctx_opts){ .threads = 1, .recompute = how });
     tlv_tensor *w[LAYERS], *g[LAYERS] = { 0 };
     for (int i = 0; i < LAYERS; i++) {
-        tlv_tensor *r = tlv_randn(c, TLV_F32, tlv_shape2(WIDTH, WIDTH), tlv_rng_fold(tlv_rng_stream(c, "w"), (uint64_t)i));
+        tlv_tensor *r = tlv_randn(c, TLV_F32, tlv_shape2(WIDTH, WIDTH),
+                                  tlv_rng_fold(tlv_rng_stream(c, "w"), (uint64_t)i));
         w[i] = tlv_leaf(c, tlv_affine(c, r, 0.2, 0));
     }
     tlv_tensor *x = tlv_randn(c, TLV_F32, tlv_shape2(BATCH, WIDTH), tlv_rng_stream(c, "x"));
@@ -45,7 +46,8 @@ static void compare(int flags)
 {
     static float keep[LAYERS * WIDTH * WIDTH], again[LAYERS * WIDTH * WIDTH];
     int64_t n, m;
-    size_t kept = run(TLV_RECOMPUTE_NONE, flags, keep, &n), cheap = run(TLV_RECOMPUTE_CHEAP, flags, again, &m);
+    size_t kept = run(TLV_RECOMPUTE_NONE, flags, keep, &n),
+           cheap = run(TLV_RECOMPUTE_CHEAP, flags, again, &m);
     int64_t differ = 0, zero = 0;
     for (int64_t i = 0; i < n; i++) {
         differ += keep[i] != again[i];
@@ -53,9 +55,11 @@ static void compare(int flags)
     }
     EXPECT(n == m && differ == 0, "%lld of %lld gradients differ", (long long)differ, (long long)n);
     EXPECT(zero < n / 10, "%lld of %lld gradients are zero", (long long)zero, (long long)n);
-    // a layer keeps gelu's input and the matmul's input; cheap: only the former (but for the last, which is alive)
+    // a layer keeps gelu's input and the matmul's input; cheap: only the former (but for the last,
+    // which is alive)
     size_t buffer = BATCH * WIDTH * sizeof(float);
-    EXPECT(kept == cheap + (LAYERS - 1) * buffer, "kept %zu, cheap %zu, a buffer is %zu", kept, cheap, buffer);
+    EXPECT(kept == cheap + (LAYERS - 1) * buffer, "kept %zu, cheap %zu, a buffer is %zu", kept,
+           cheap, buffer);
 }
 
 static void test_gradients_are_the_same_with_fewer_buffers(void) { compare(TLV_CONSUME); }

@@ -1,5 +1,6 @@
-/* test_reduce.c -- reductions where the generic checks do not look: large ones in pieces, the same bits with
- * any number of threads, ties, NaN and infinities, zeros in products, and what is refused. */
+/* test_reduce.c -- reductions where the generic checks do not look: large ones in pieces, the same
+ * bits with any number of threads, ties, NaN and infinities, zeros in products, and what is
+ * refused. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,7 +21,7 @@ static tlv_tensor *slope(tlv_ctx *c, const tlv_tensor *y, const tlv_tensor *x, i
     return g;
 }
 
-/* ---- large --------------------------------------------------------------------------------------------- */
+/* ---- large ----------------------------------------------------------------------------------- */
 
 /* Every kind of cut: many rows, few long rows, few columns, many columns, two passes. */
 static const struct { tlv_shape x; tlv_axes axes; } LARGE[] = {
@@ -52,7 +53,8 @@ static tlv_tensor *large(tlv_ctx *c, int i, tlv_dtype d, support_order order)
 }
 
 /* Sums and extremes of each output by the naive loop, in long double. */
-static void naive(tlv_ctx *c, int i, const tlv_tensor *x, int64_t n_y, double *sum, double *max, double *min)
+static void naive(tlv_ctx *c, int i, const tlv_tensor *x, int64_t n_y, double *sum, double *max,
+                  double *min)
 {
     tlv_shape s = LARGE[i].x;
     int64_t n = tlv_numel(x), stride[4], step = 1;
@@ -99,7 +101,10 @@ static void check_large(tlv_ctx *c, int i, tlv_dtype d, support_order order)
             size = fmax(size, fabs(want[k][o]));
             worst = fmax(worst, fabs(got[o] - want[k][o]));
         }
-        EXPECT(worst <= tol * fmax(size, 10), "%s %d, %s, order %d: off by %g of %g", k == 0 ? "sum" : k == 1 ? "max" : "min",
+        EXPECT(worst <= tol * fmax(size, 10), "%s %d, %s, order %d: off by %g of %g",
+               k == 0   ? "sum"
+               : k == 1 ? "max"
+                        : "min",
                i, tlv_dtype_name(d), order, worst, size);
     }
     free(got);
@@ -138,7 +143,8 @@ static void test_same_bits_with_threads(void)
             EXPECT_OK(cs[k]);
             tlv_scope_end(cs[k], s);
         }
-        EXPECT(memcmp(y[0], y[1], (size_t)n * sizeof **y) == 0, "case %d: other bits with 4 threads", i);
+        EXPECT(memcmp(y[0], y[1], (size_t)n * sizeof **y) == 0,
+               "case %d: other bits with 4 threads", i);
         free(y[0]);
         free(y[1]);
     }
@@ -154,7 +160,8 @@ static void test_memory_order(void)
     tlv_mem_reset_peak(c);
     size_t before = tlv_mem_get(c).now;
     tlv_tensor *y = tlv_sum(c, x, TLV_AXES(0, 2, 3), 0);
-    EXPECT(tlv_mem_get(c).peak - before <= 1024, "%zu bytes for 32 sums", tlv_mem_get(c).peak - before);
+    EXPECT(tlv_mem_get(c).peak - before <= 1024, "%zu bytes for 32 sums",
+           tlv_mem_get(c).peak - before);
     y = tlv_sum(c, x, TLV_AXES(2, 3), TLV_KEEPDIM);
     tlv_view v;
     EXPECT_STATUS(tlv_view_of(c, y, &v), TLV_OK);
@@ -164,7 +171,7 @@ static void test_memory_order(void)
     tlv_ctx_close(c);
 }
 
-/* ---- ties, NaN, infinities ------------------------------------------------------------------------------- */
+/* ---- ties, NaN, infinities ------------------------------------------------------------------- */
 
 static void test_extremes(void)
 {
@@ -172,10 +179,13 @@ static void test_extremes(void)
     for (int k = 0; k < 4; k++) {
         tlv_dtype d = k & 1 ? TLV_F64 : TLV_F32;
         int flags = k & 2 ? TLV_CREATE_GRAPH : 0;
-        const double v[] = { 3, 1, 3, 1, 3, 2 }, bad[] = { 1, NAN, 5, -INFINITY, -INFINITY, -INFINITY };
+        const double v[] = { 3, 1, 3, 1, 3, 2 },
+                     bad[] = { 1, NAN, 5, -INFINITY, -INFINITY, -INFINITY };
         tlv_tensor *x = support_tensor(c, d, TLV_SHAPE(1, 6), v, TLV_WANT_GRAD, SUPPORT_ROW_MAJOR);
-        EXPECT_VALUES(c, slope(c, tlv_max(c, x, TLV_AXES(1), 0), x, flags), 1e-7, 1. / 3, 0, 1. / 3, 0, 1. / 3, 0);
-        EXPECT_VALUES(c, slope(c, tlv_min(c, x, TLV_AXES(1), 0), x, flags), 1e-7, 0, 0.5, 0, 0.5, 0, 0);
+        EXPECT_VALUES(c, slope(c, tlv_max(c, x, TLV_AXES(1), 0), x, flags), 1e-7, 1. / 3, 0, 1. / 3,
+                      0, 1. / 3, 0);
+        EXPECT_VALUES(c, slope(c, tlv_min(c, x, TLV_AXES(1), 0), x, flags), 1e-7, 0, 0.5, 0, 0.5, 0,
+                      0);
         tlv_tensor *b = support_tensor(c, d, TLV_SHAPE(2, 3), bad, 0, SUPPORT_ROW_MAJOR);
         EXPECT_VALUES(c, tlv_max(c, b, TLV_AXES(1), 0), 0, NAN, -INFINITY);
         EXPECT_VALUES(c, tlv_min(c, b, TLV_AXES(1), 0), 0, NAN, -INFINITY);
@@ -194,14 +204,17 @@ static void test_logsumexp(void)
     tlv_ctx *c = support_open();
     for (int k = 0; k < 4; k++) {
         int flags = k & 2 ? TLV_CREATE_GRAPH : 0;
-        const double v[] = { -INFINITY, -INFINITY, 1000, 1000, -1000, -1001, -INFINITY, 2, INFINITY, 0 };
-        tlv_tensor *x = support_tensor(c, k & 1 ? TLV_F64 : TLV_F32, TLV_SHAPE(4, 2), v, TLV_WANT_GRAD, SUPPORT_ROW_MAJOR);
+        const double v[] = { -INFINITY, -INFINITY, 1000, 1000,     -1000,
+                             -1001,     -INFINITY, 2,    INFINITY, 0 };
+        tlv_tensor *x = support_tensor(c, k & 1 ? TLV_F64 : TLV_F32, TLV_SHAPE(4, 2), v,
+                                       TLV_WANT_GRAD, SUPPORT_ROW_MAJOR);
         tlv_tensor *y = tlv_logsumexp(c, x, TLV_AXES(1), 0), *inf = vec(c, TLV_F32, 2, v + 8, 0);
         EXPECT_VALUES(c, y, 1e-4, -INFINITY, 1000 + log(2), -1000 + log1p(exp(-1)), 2);
         EXPECT_VALUES(c, tlv_logsumexp(c, inf, TLV_ALL_AXES, 0), 0, INFINITY);
         double s = 1 / (1 + exp(-1.0));
         EXPECT_VALUES(c, slope(c, y, x, flags), 1e-4, 0, 0, 0.5, 0.5, s, 1 - s, 0, 1);
-        EXPECT_VALUES(c, tlv_logsumexp(c, tlv_zeros(c, TLV_F32, TLV_SHAPE(2, 0)), TLV_AXES(1), 0), 0, -INFINITY, -INFINITY);
+        EXPECT_VALUES(c, tlv_logsumexp(c, tlv_zeros(c, TLV_F32, TLV_SHAPE(2, 0)), TLV_AXES(1), 0),
+                      0, -INFINITY, -INFINITY);
     }
     EXPECT_OK(c);
     tlv_ctx_close(c);
@@ -210,7 +223,8 @@ static void test_logsumexp(void)
 static void test_of_nothing(void)
 {
     tlv_ctx *c = support_open();
-    tlv_tensor *x = tlv_zeros(c, TLV_F32, TLV_SHAPE(2, 0)), *one = tlv_full(c, TLV_F32, TLV_SHAPE(1), 3);
+    tlv_tensor *x = tlv_zeros(c, TLV_F32, TLV_SHAPE(2, 0)),
+               *one = tlv_full(c, TLV_F32, TLV_SHAPE(1), 3);
     EXPECT_VALUES(c, tlv_sum(c, x, TLV_AXES(1), 0), 0, 0, 0);
     EXPECT_VALUES(c, tlv_prod(c, x, TLV_AXES(1), 0), 0, 1, 1);
     EXPECT_VALUES(c, tlv_mean(c, x, TLV_AXES(1), 0), 0, NAN, NAN);
@@ -231,7 +245,8 @@ static void test_std_of_equals(void)
     tlv_ctx *c = support_open();
     for (int k = 0; k < 4; k++) {
         const double v[] = { 2, 2, 2, 1, 2, 3 };
-        tlv_tensor *x = support_tensor(c, k & 1 ? TLV_F64 : TLV_F32, TLV_SHAPE(2, 3), v, TLV_WANT_GRAD, SUPPORT_ROW_MAJOR);
+        tlv_tensor *x = support_tensor(c, k & 1 ? TLV_F64 : TLV_F32, TLV_SHAPE(2, 3), v,
+                                       TLV_WANT_GRAD, SUPPORT_ROW_MAJOR);
         tlv_tensor *y = tlv_std(c, x, TLV_AXES(1), 1, 0);
         EXPECT_VALUES(c, y, 1e-7, 0, 1);
         EXPECT_VALUES(c, slope(c, y, x, k & 2 ? TLV_CREATE_GRAPH : 0), 1e-6, 0, 0, 0, -0.5, 0, 0.5);
@@ -240,7 +255,7 @@ static void test_std_of_equals(void)
     tlv_ctx_close(c);
 }
 
-/* ---- products with zeros ------------------------------------------------------------------------------------ */
+/* ---- products with zeros --------------------------------------------------------------------- */
 
 static void test_prod_with_zeros(void)
 {
@@ -252,14 +267,17 @@ static void test_prod_with_zeros(void)
         tlv_tensor *y = tlv_prod(c, x, TLV_AXES(1), 0);
         EXPECT_VALUES(c, y, 0, 0, 0, 0, 120);
         tlv_tensor *g = slope(c, y, x, TLV_CREATE_GRAPH);
-        EXPECT_VALUES(c, g, 1e-5, 0, 120, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 120, 60, 40, 30, 24);
+        EXPECT_VALUES(c, g, 1e-5, 0, 120, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 120, 60, 40, 30,
+                      24);
         // of dy/dx[1][0] alone: the second zero's derivative is the product of what is left
         const double one[20] = { [5] = 1 };
         tlv_tensor *w = support_tensor(c, d, TLV_SHAPE(4, 5), one, 0, SUPPORT_ROW_MAJOR);
         tlv_tensor *pick = tlv_mul(c, g, w);
-        EXPECT_VALUES(c, slope(c, pick, x, 0), 1e-5, 0, 0, 0, 0, 0, 0, 6, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
+        EXPECT_VALUES(c, slope(c, pick, x, 0), 1e-5, 0, 0, 0, 0, 0, 0, 6, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+                      0, 0, 0, 0);
         tlv_tensor *h = slope(c, pick, x, TLV_CREATE_GRAPH);
-        EXPECT_VALUES(c, slope(c, h, x, 0), 1e-5, 0, 0, 0, 0, 0, 0, 11, 3, 2, 6, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
+        EXPECT_VALUES(c, slope(c, h, x, 0), 1e-5, 0, 0, 0, 0, 0, 0, 11, 3, 2, 6, 0, 0, 0, 0, 0, 0,
+                      0, 0, 0, 0);
     }
     EXPECT_OK(c);
     tlv_ctx_close(c);
@@ -269,7 +287,8 @@ static void test_refused(void)
 {
     tlv_ctx *c = support_open();
     const double v[] = { 1, 2, 3, 4, 5, 6 };
-    tlv_tensor *x = support_tensor(c, TLV_F32, TLV_SHAPE(2, 3), v, 0, SUPPORT_ROW_MAJOR), *i = vec(c, TLV_I32, 6, v, 0);
+    tlv_tensor *x = support_tensor(c, TLV_F32, TLV_SHAPE(2, 3), v, 0, SUPPORT_ROW_MAJOR),
+               *i = vec(c, TLV_I32, 6, v, 0);
     EXPECT(!tlv_sum(c, x, TLV_AXES(2), 0), "no such axis");
     EXPECT_ERROR(c, TLV_ERR_ARG, "sum: axis 2 of x [2,3]");
     EXPECT(!tlv_std(c, x, TLV_AXES(1, -1), 0, 0), "an axis twice");
@@ -287,5 +306,6 @@ static void test_refused(void)
     tlv_ctx_close(c);
 }
 
-TEST_MAIN(T(test_large), T(test_same_bits_with_threads), T(test_memory_order), T(test_extremes), T(test_logsumexp),
-          T(test_of_nothing), T(test_std_of_equals), T(test_prod_with_zeros), T(test_refused))
+TEST_MAIN(T(test_large), T(test_same_bits_with_threads), T(test_memory_order), T(test_extremes),
+          T(test_logsumexp), T(test_of_nothing), T(test_std_of_equals), T(test_prod_with_zeros),
+          T(test_refused))

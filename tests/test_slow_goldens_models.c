@@ -1,5 +1,6 @@
-/* test_slow_goldens_models.c -- ResNets against PyTorch: logits, loss, the gradient of every parameter, running
- * statistics and a curve of losses (tests/goldens/models.safetensors; make_models.py says what it holds). */
+/* test_slow_goldens_models.c -- ResNets against PyTorch: logits, loss, the gradient of every
+ * parameter, running statistics and a curve of losses (tests/goldens/models.safetensors;
+ * make_models.py says what it holds). */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,7 +16,7 @@ enum { DIGEST = 12, NORM = 0, ABS_SUM = 1, SUM = 2, LARGEST = 3, INDEX = 4, VALU
 typedef struct bound { double logits, loss, grad, stats; } bound;
 static const bound F32 = { 1e-5, 1e-5, 1e-4, 1e-5 }, F64 = { 1e-9, 1e-9, 1e-9, 1e-9 };
 
-/* ---- the file ----------------------------------------------------------------------------------------- */
+/* ---- the file -------------------------------------------------------------------------------- */
 
 static tlv_file *open_goldens(tlv_ctx *c)
 {
@@ -27,8 +28,8 @@ static tlv_file *open_goldens(tlv_ctx *c)
 }
 
 /* The file's values called "a/b/c" (parts joined; b and c may be NULL), n of them. */
-static int golden(tlv_ctx *c, const tlv_file *f, const char *a, const char *b, const char *name, double *v,
-                  int64_t n)
+static int golden(tlv_ctx *c, const tlv_file *f, const char *a, const char *b, const char *name,
+                  double *v, int64_t n)
 {
     char full[NAME];
     snprintf(full, sizeof full, "%s%s%s%s%s", a, b ? "/" : "", b ? b : "", name ? "/" : "",
@@ -52,23 +53,24 @@ static tlv_tensor *golden_input(tlv_ctx *c, const tlv_file *f, const char *arch,
     return filled_tensor(c, d, s, name, -1.7, 1.7);
 }
 
-/* ---- comparing ------------------------------------------------------------------------------------------ */
+/* ---- comparing ------------------------------------------------------------------------------- */
 
 static double worst_ratio;              /* of the running test, for its report */
 
-static void near(double got, double want, double scale, double tol, const char *what, const char *part)
+static void near(double got, double want, double scale, double tol, const char *what,
+                 const char *part)
 {
     double ratio = fabs(got - want) / (scale > 0 ? scale : 1);
     if (ratio > worst_ratio) worst_ratio = ratio;
-    EXPECT(ratio <= tol, "%s: %s is %.12g, want %.12g: relative %.2e > %.0e", what, part, got, want, ratio,
-           tol);
+    EXPECT(ratio <= tol, "%s: %s is %.12g, want %.12g: relative %.2e > %.0e", what, part, got, want,
+           ratio, tol);
 }
 
-/* Scales to judge by: a tensor's own; for the bias of a batch norm its weight's where that is larger.  A
- * shift that only other batch norms see does nothing: in train mode such a gradient is a sum that cancels to 0, and
- * its rounding errors are those of the terms. */
-static void widen(tlv_ctx *c, const tlv_file *f, const char *arch, const char *kind, const char *name,
-                  const double *w, double *scale)
+/* Scales to judge by: a tensor's own; for the bias of a batch norm its weight's where that is
+ * larger.  A shift that only other batch norms see does nothing: in train mode such a gradient is a
+ * sum that cancels to 0, and its rounding errors are those of the terms. */
+static void widen(tlv_ctx *c, const tlv_file *f, const char *arch, const char *kind,
+                  const char *name, const double *w, double *scale)
 {
     char weight[NAME];
     double other[DIGEST];
@@ -123,10 +125,10 @@ static void check_logits(tlv_ctx *c, const tlv_file *f, const char *arch, const 
     free(got);
 }
 
-/* ---- one network ------------------------------------------------------------------------------------------ */
+/* ---- one network ----------------------------------------------------------------------------- */
 
-static void check_mode(tlv_ctx *c, const tlv_file *f, tlv_model *m, const tlv_tensor *x, tlv_mode mode,
-                       tlv_stats *stats, const bound *b)
+static void check_mode(tlv_ctx *c, const tlv_file *f, tlv_model *m, const tlv_tensor *x,
+                       tlv_mode mode, tlv_stats *stats, const bound *b)
 {
     const char *arch = tlv_model_arch(m), *name = mode == TLV_TRAIN ? "train" : "eval";
     char kind[16];
@@ -163,7 +165,8 @@ static void check_network(const char *arch, tlv_dtype d, const bound *b)
     tlv_stats *stats = m ? tlv_stats_open(c) : NULL;
     worst_ratio = 0;
     int apart = strcmp(arch, "resnet50") == 0;
-    if (EXPECT(stats, "%s", tlv_error_msg(c)) && filled_params(c, tlv_model_params(m), apart) == TLV_OK) {
+    if (EXPECT(stats, "%s", tlv_error_msg(c))
+        && filled_params(c, tlv_model_params(m), apart) == TLV_OK) {
         tlv_tensor *x = golden_input(c, f, arch, "input", d);
         tlv_params *p = tlv_model_params(m);
         check_mode(c, f, m, x, TLV_EVAL, NULL, b);
@@ -190,7 +193,7 @@ static void test_resnet50_in_f64(void) { check_network("resnet50", TLV_F64, &F64
 static void test_resnet20_in_f32(void) { check_network("resnet20", TLV_F32, &F32); }
 static void test_resnet20_in_f64(void) { check_network("resnet20", TLV_F64, &F64); }
 
-/* ---- training ---------------------------------------------------------------------------------------------- */
+/* ---- training -------------------------------------------------------------------------------- */
 
 static void test_ten_losses_of_resnet18(void)
 {
@@ -215,8 +218,10 @@ static void test_ten_losses_of_resnet18(void)
         EXPECT_CLOSE(got, want[i], 1e-4, 0);
         tlv_scope_end(c, s);
     }
-    EXPECT(want[STEPS - 1] < want[0] / 2, "the golden curve does not fall: %g to %g", want[0], want[STEPS - 1]);
-    printf("  10 losses of resnet18, %.4f to %.4f: off by %.1e at most\n", want[0], want[STEPS - 1], worst);
+    EXPECT(want[STEPS - 1] < want[0] / 2, "the golden curve does not fall: %g to %g", want[0],
+           want[STEPS - 1]);
+    printf("  10 losses of resnet18, %.4f to %.4f: off by %.1e at most\n", want[0], want[STEPS - 1],
+           worst);
     tlv_optim_close(opt);
     tlv_model_close(m);
     tlv_file_close(f);

@@ -329,4 +329,5 @@ static void test_fault_at_every_request(void)
 TEST_MAIN(T(test_results_do_not_depend_on_threads), T(test_children_are_reused),
           T(test_loops_and_tasks_inside_a_task), T(test_lowest_failure_is_the_error),
           T(test_hook_reports_once), T(test_arguments), T(test_limit_is_shared),
-          T(test_counters_are_exact_beside_each_other), T(test_hook_is_balanced), T(test_fault_at_every_request))
+          T(test_counters_are_exact_beside_each_other), T(test_hook_is_balanced),
+          T(test_fault_at_every_request))

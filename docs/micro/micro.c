@@ -1,15 +1,16 @@
-/* micro.c -- reverse-mode automatic differentiation of any order in one small file: the library's design
- * with everything taken away that a number does not need.
+/* micro.c -- reverse-mode automatic differentiation of any order in one small file: the library's
+ * design with everything taken away that a number does not need.
  *
  *     cc docs/micro/micro.c -lm -o micro && ./micro
  *
- * A value is a number with a place on the tape.  The tape is a list of nodes in the order in which they were
- * computed, so going through it backwards meets every user of a value before the value itself: backward is
- * a loop, not a recursion.  The gradient of each op is written in the same ops.  While the tape records, the
- * gradient is therefore on the tape too and can be differentiated again: that is all there is to second order.
+ * A value is a number with a place on the tape.  The tape is a list of nodes in the order in which
+ * they were computed, so going through it backwards meets every user of a value before the value
+ * itself: backward is a loop, not a recursion.  The gradient of each op is written in the same ops.
+ * While the tape records, the gradient is therefore on the tape too and can be differentiated
+ * again: that is all there is to second order.
  *
- * In the library (autograd/): values are tensors, tape[] grows, every op has its line in ops.def, a node keeps
- * only the buffers that its gradient reads, and scopes give memory back. */
+ * In the library (autograd/): values are tensors, tape[] grows, every op has its line in ops.def, a
+ * node keeps only the buffers that its gradient reads, and scopes give memory back. */
 #include <math.h>
 #include <stdio.h>
 
@@ -24,7 +25,7 @@ typedef struct node { op op; val in[2]; double x; } node;
 static node tape[MAX_NODES];
 static int len;
 
-/* ---- forward: compute, then record ---------------------------------------------------------------- */
+/* ---- forward: compute, then record ----------------------------------------------------------- */
 
 static val push(op o, val a, val b, double x)
 {
@@ -47,7 +48,7 @@ static val relu(val a) { return push(RELU, a, -1, x_of(a) > 0 ? x_of(a) : 0); }
 /* 1/a = exp(-log a), for a > 0: no op of its own, so no gradient of its own */
 static val inv(val a) { return ex(neg(ln(a))); }
 
-/* ---- the gradients: y = op(a, b), g = dL/dy, so d[0] = dL/da and d[1] = dL/db --------------------------- */
+/* ---- the gradients: y = op(a, b), g = dL/dy, so d[0] = dL/da and d[1] = dL/db ---------------- */
 
 static void vjp(const node *n, val y, val g, val d[2])
 {
@@ -62,18 +63,18 @@ static void vjp(const node *n, val y, val g, val d[2])
     case LOG: d[0] = mul(g, inv(a)); break;
     case SIN: d[0] = mul(g, cs(a)); break;
     case COS: d[0] = neg(mul(g, sn(a))); break;
-    case RELU:                              /* a kink: the derivative at 0 is pinned to 0, as PyTorch has it */
+    case RELU: /* a kink: the derivative at 0 is pinned to 0, as PyTorch has it */
         if (x_of(a) > 0) d[0] = g;
         break;
     }
 }
 
-/* ---- backward: one loop over the tape ------------------------------------------------------------------- */
+/* ---- backward: one loop over the tape -------------------------------------------------------- */
 
 /* dy/dwrt[i] into out[i].  The results are on the tape: differentiate them again as you like. */
 static void grad(val y, int n, const val *wrt, val *out)
 {
-    static val collected[8][MAX_NODES];     /* one array a nesting level would do; here: one a call */
+    static val collected[8][MAX_NODES]; /* one array a nesting level would do; here: one a call */
     static int calls;
     val *g = collected[calls++ % 8];
     int top = y;
@@ -87,13 +88,14 @@ static void grad(val y, int n, const val *wrt, val *out)
         for (int i = 0; i < 2; i++)
             if (d[i] >= 0) {
                 val in = here.in[i];
-                g[in] = g[in] < 0 ? d[i] : add(g[in], d[i]);    /* a value used twice: gradients add up */
+                g[in] = g[in] < 0 ? d[i]
+                                  : add(g[in], d[i]); /* a value used twice: gradients add up */
             }
     }
     for (int i = 0; i < n; i++) out[i] = g[wrt[i]] < 0 ? leaf(0) : g[wrt[i]];
 }
 
-/* ---- shown and checked --------------------------------------------------------------------------------------- */
+/* ---- shown and checked ----------------------------------------------------------------------- */
 
 static int failures;
 
@@ -126,7 +128,8 @@ int main(void)
     check("df/dy = f", x_of(d[1]), sin(0.49) * exp(1.3));
 
     grad(d[0], 2, (val[]){ x, y }, d2);
-    check("d2f/dx2 = (2 cos - 4 x^2 sin)(x^2) exp(y)", x_of(d2[0]), (2 * cos(0.49) - 1.96 * sin(0.49)) * exp(1.3));
+    check("d2f/dx2 = (2 cos - 4 x^2 sin)(x^2) exp(y)", x_of(d2[0]),
+          (2 * cos(0.49) - 1.96 * sin(0.49)) * exp(1.3));
     check("d2f/dxdy = df/dx", x_of(d2[1]), x_of(d[0]));
 
     grad(d2[1], 2, (val[]){ x, y }, d3);

@@ -1,6 +1,6 @@
-/* resnet.c -- ResNet-18, -34, -50 (He et al. 2015, arXiv:1512.03385) as torchvision has them: a bottleneck's
- * stride is on its 3x3 convolution ("v1.5").  Names: conv1, bn1, layer{1..4}.{i}.{conv,bn}{1,2,3},
- * layer{1..4}.0.downsample.{0,1}, fc. */
+/* resnet.c -- ResNet-18, -34, -50 (He et al. 2015, arXiv:1512.03385) as torchvision has them: a
+ * bottleneck's stride is on its 3x3 convolution ("v1.5").  Names: conv1, bn1,
+ * layer{1..4}.{i}.{conv,bn}{1,2,3}, layer{1..4}.0.downsample.{0,1}, fc. */
 #include <stdio.h>
 
 #include "nn/models/arch.h"
@@ -32,7 +32,9 @@ static void conv_bn(block *m, tlv_build *b, int i, int in, int out, int k, int s
     snprintf(conv, sizeof conv, "conv%d", i + 1);
     snprintf(bn, sizeof bn, "bn%d", i + 1);
     int pad = k / 2;
-    m->conv[i] = tlv_conv_init(b, conv, in, out, k, (tlv_conv2d_opts){ .stride = stride, .pad = { pad, pad, pad, pad } }, 0);
+    m->conv[i] = tlv_conv_init(b, conv, in, out, k,
+                               (tlv_conv2d_opts){ .stride = stride, .pad = { pad, pad, pad, pad } },
+                               0);
     m->bn[i] = tlv_bn_init(b, bn, out);
 }
 
@@ -64,7 +66,8 @@ static void init(void *module, tlv_build *b, int depth, int classes)
     resnet *m = module;
     int size = 0;
     while (SIZES[size].depth != depth) size++;
-    m->conv1 = tlv_conv_init(b, "conv1", 3, 64, 7, (tlv_conv2d_opts){ .stride = 2, .pad = { 3, 3, 3, 3 } }, 0);
+    m->conv1 = tlv_conv_init(b, "conv1", 3, 64, 7,
+                             (tlv_conv2d_opts){ .stride = 2, .pad = { 3, 3, 3, 3 } }, 0);
     m->bn1 = tlv_bn_init(b, "bn1", 64);
     int in = 64;
     for (int s = 0; s < STAGES; s++) {
@@ -88,21 +91,24 @@ static tlv_tensor *block_fwd(const tlv_run *r, const block *m, const tlv_tensor 
     tlv_scope s = tlv_scope_begin(r->c);
     const tlv_tensor *id = x, *h = x;
     if (m->has_down) id = tlv_conv_bn_fwd(r, &m->down, &m->down_bn, x, NULL, TLV_ACT_NONE);
-    for (int i = 0; i < m->n - 1; i++) h = tlv_conv_bn_fwd(r, &m->conv[i], &m->bn[i], h, NULL, TLV_ACT_RELU);
+    for (int i = 0; i < m->n - 1; i++)
+        h = tlv_conv_bn_fwd(r, &m->conv[i], &m->bn[i], h, NULL, TLV_ACT_RELU);
     int last = m->n - 1;
-    return tlv_scope_end_keep(r->c, s, tlv_conv_bn_fwd(r, &m->conv[last], &m->bn[last], h, id, TLV_ACT_RELU));
+    return tlv_scope_end_keep(
+        r->c, s, tlv_conv_bn_fwd(r, &m->conv[last], &m->bn[last], h, id, TLV_ACT_RELU));
 }
 
 static tlv_tensor *features(const tlv_run *r, const void *module, const tlv_tensor *x)
 {
     const resnet *m = module;
     tlv_scope s = tlv_scope_begin(r->c);
-    tlv_tensor *h = tlv_conv_bn_fwd(r, &m->conv1, &m->bn1, x, NULL, TLV_ACT_RELU);          // [B,64,H/2,W/2]
-    h = tlv_max_pool2d(r->c, h, (tlv_pool2d_opts){ .k = 3, .stride = 2, .pad = { 1, 1, 1, 1 } });   // [B,64,H/4,W/4]
+    tlv_tensor *h = tlv_conv_bn_fwd(r, &m->conv1, &m->bn1, x, NULL, TLV_ACT_RELU); // [B,64,H/2,W/2]
+    h = tlv_max_pool2d(
+        r->c, h, (tlv_pool2d_opts){ .k = 3, .stride = 2, .pad = { 1, 1, 1, 1 } }); // [B,64,H/4,W/4]
     for (int k = 0; k < STAGES; k++) {
         for (int i = 0; i < m->blocks[k]; i++) {
             h = tlv_scope_roll(r->c, s, h);
-            h = block_fwd(r, &m->at[k][i], h);                                              // [B,C,H/2^k/4,..]
+            h = block_fwd(r, &m->at[k][i], h); // [B,C,H/2^k/4,..]
         }
         char name[16];
         snprintf(name, sizeof name, "layer%d", k + 1);
@@ -133,5 +139,9 @@ static int detect(const tlvi_names *f, int depth, int *classes)
 #define RECIPE                                                                                     \
     { 224, { 0.485, 0.456, 0.406 }, { 0.229, 0.224, 0.225 },                                       \
       "shorter side 256 bilinear, centre crop 224, mean .485 .456 .406, std .229 .224 .225" }
-#define ENTRY(depth) { "resnet" #depth, "fc", 1000, RECIPE, sizeof(resnet), depth, init, features, classify, detect }
+#define ENTRY(depth)                                                                          \
+    {                                                                                         \
+        "resnet" #depth, "fc", 1000, RECIPE, sizeof(resnet), depth, init, features, classify, \
+            detect                                                                            \
+    }
 const tlvi_arch tlvi_resnet[3] = { ENTRY(18), ENTRY(34), ENTRY(50) };

@@ -1,6 +1,6 @@
-/* resnet_cifar.c -- ResNet for 32x32 images: 20, 32, 44, 56 layers (He et al. 2015, arXiv:1512.03385,
- * section 4.2), with the parameter-free shortcut "option A".  Names are those of the published weights:
- * conv1, bn1, layer{1,2,3}.{i}.{conv1,bn1,conv2,bn2}, linear. */
+/* resnet_cifar.c -- ResNet for 32x32 images: 20, 32, 44, 56 layers (He et al. 2015,
+ * arXiv:1512.03385, section 4.2), with the parameter-free shortcut "option A".  Names are those of
+ * the published weights: conv1, bn1, layer{1,2,3}.{i}.{conv1,bn1,conv2,bn2}, linear. */
 #include <stdio.h>
 
 #include "nn/models/arch.h"
@@ -23,9 +23,11 @@ static void block_init(block *m, tlv_build *b, int i, int in, int out, int strid
     snprintf(name, sizeof name, "%d", i);
     tlv_build_push(b, name);
     m->stride = stride;
-    m->conv1 = tlv_conv_init(b, "conv1", in, out, 3, (tlv_conv2d_opts){ .stride = stride, .pad = { 1, 1, 1, 1 } }, 0);
+    m->conv1 = tlv_conv_init(b, "conv1", in, out, 3,
+                             (tlv_conv2d_opts){ .stride = stride, .pad = { 1, 1, 1, 1 } }, 0);
     m->bn1 = tlv_bn_init(b, "bn1", out);
-    m->conv2 = tlv_conv_init(b, "conv2", out, out, 3, (tlv_conv2d_opts){ .pad = { 1, 1, 1, 1 } }, 0);
+    m->conv2 = tlv_conv_init(b, "conv2", out, out, 3, (tlv_conv2d_opts){ .pad = { 1, 1, 1, 1 } },
+                             0);
     m->bn2 = tlv_bn_init(b, "bn2", out);
     tlv_build_pop(b);
 }
@@ -61,9 +63,9 @@ static const tlv_tensor *shortcut(tlv_ctx *c, const block *m, const tlv_tensor *
 static tlv_tensor *block_fwd(const tlv_run *r, const block *m, const tlv_tensor *x)
 {
     tlv_scope s = tlv_scope_begin(r->c);
-    const tlv_tensor *id = shortcut(r->c, m, x);                                        // [B,O,H',W']
-    tlv_tensor *h = tlv_conv_bn_fwd(r, &m->conv1, &m->bn1, x, NULL, TLV_ACT_RELU);      // [B,O,H',W']
-    h = tlv_conv_bn_fwd(r, &m->conv2, &m->bn2, h, id, TLV_ACT_RELU);                    // [B,O,H',W']
+    const tlv_tensor *id = shortcut(r->c, m, x);                                   // [B,O,H',W']
+    tlv_tensor *h = tlv_conv_bn_fwd(r, &m->conv1, &m->bn1, x, NULL, TLV_ACT_RELU); // [B,O,H',W']
+    h = tlv_conv_bn_fwd(r, &m->conv2, &m->bn2, h, id, TLV_ACT_RELU);               // [B,O,H',W']
     return tlv_scope_end_keep(r->c, s, h);
 }
 
@@ -71,7 +73,7 @@ static tlv_tensor *features(const tlv_run *r, const void *module, const tlv_tens
 {
     const resnet_cifar *m = module;
     tlv_scope s = tlv_scope_begin(r->c);
-    tlv_tensor *h = tlv_conv_bn_fwd(r, &m->conv1, &m->bn1, x, NULL, TLV_ACT_RELU);      // [B,16,32,32]
+    tlv_tensor *h = tlv_conv_bn_fwd(r, &m->conv1, &m->bn1, x, NULL, TLV_ACT_RELU); // [B,16,32,32]
     for (int k = 0; k < STAGES; k++) {
         for (int i = 0; i < m->blocks; i++) {
             h = block_fwd(r, &m->at[k][i], h);
@@ -101,6 +103,14 @@ static int detect(const tlvi_names *f, int depth, int *classes)
     return 1;
 }
 
-#define RECIPE { 32, { 0.485, 0.456, 0.406 }, { 0.229, 0.224, 0.225 }, "32x32, mean .485 .456 .406, std .229 .224 .225" }
-#define ENTRY(depth) { "resnet" #depth, "linear", 10, RECIPE, sizeof(resnet_cifar), depth, init, features, classify, detect }
+#define RECIPE                                                \
+    {                                                         \
+        32, { 0.485, 0.456, 0.406 }, { 0.229, 0.224, 0.225 }, \
+            "32x32, mean .485 .456 .406, std .229 .224 .225"  \
+    }
+#define ENTRY(depth)                                                                        \
+    {                                                                                       \
+        "resnet" #depth, "linear", 10, RECIPE, sizeof(resnet_cifar), depth, init, features, \
+            classify, detect                                                                \
+    }
 const tlvi_arch tlvi_resnet_cifar[4] = { ENTRY(20), ENTRY(32), ENTRY(44), ENTRY(56) };

@@ -1,8 +1,8 @@
 /* kernels.h -- the table of kernels: raw pointers and sizes, no tensors, no allocation, no errors.
  *
- * kernels.def lists every kernel once; each instruction set compiles the same .inc families with its
- * own vocabulary (vec_<isa>.h) and ends in a tlvi_kernels.  A kernel that an instruction set forgets
- * does not compile.  Pointers are void because f32 and f64 share each signature. */
+ * kernels.def lists every kernel once; each instruction set compiles the same .inc families with
+ * its own vocabulary (vec_<isa>.h) and ends in a tlvi_kernels.  A kernel that an instruction set
+ * forgets does not compile.  Pointers are void because f32 and f64 share each signature. */
 #ifndef TLVI_KERNELS_H
 #define TLVI_KERNELS_H
 
@@ -36,8 +36,8 @@ typedef void (*tlvi_binary_fn)(size_t n, const void *a, const void *b, void *y, 
 /* Activations that kernels of norm.inc apply, and whose gradient follows from their output. */
 typedef enum tlvi_gate { TLVI_GATE_NONE, TLVI_GATE_RELU, TLVI_GATE_RELU6 } tlvi_gate;
 
-/* y = gate((x - mean) scale + shift + residual), rows x n; mean, scale, shift are rows of n; residual
- * may be NULL. */
+/* y = gate((x - mean) scale + shift + residual), rows x n; mean, scale, shift are rows of n;
+ * residual may be NULL. */
 typedef struct tlvi_norm_apply {
     tlvi_gate gate;
     size_t rows, n;
@@ -78,8 +78,9 @@ typedef struct tlvi_kernels {
 extern const tlvi_kset tlvi_kset_scalar_f32, tlvi_kset_scalar_f64, tlvi_kset_avx2_f32,
     tlvi_kset_avx2_f64, tlvi_kset_avx512_f32, tlvi_kset_neon_f32;
 
-/* dispatch.c: the widest set that this CPU has and whose name is `want` (NULL: any); NULL if none. */
+/* dispatch.c: the widest set that this CPU has and whose name is `want` (NULL: any); NULL if
+ * none. */
 const tlvi_kernels *tlvi_pick_kernels(const char *want);
-const char *tlvi_isa_list(void);        /* "avx512 avx2 scalar": what this CPU can run, widest first */
+const char *tlvi_isa_list(void); /* "avx512 avx2 scalar": what this CPU can run, widest first */
 
 #endif

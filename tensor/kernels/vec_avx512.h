@@ -1,5 +1,5 @@
-/* vec_avx512.h -- the vocabulary (vec_scalar.h explains the words) for AVX-512 F, BW, VL, DQ; f32 only:
- * doubles are AVX2's. */
+/* vec_avx512.h -- the vocabulary (vec_scalar.h explains the words) for AVX-512 F, BW, VL, DQ; f32
+ * only: doubles are AVX2's. */
 #ifndef TLVI_VEC_AVX512_H
 #define TLVI_VEC_AVX512_H
 

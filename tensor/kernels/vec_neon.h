@@ -1,5 +1,5 @@
-/* vec_neon.h -- the vocabulary (vec_scalar.h explains the words) for AArch64 NEON; f32 only: doubles are
- * the scalar set's. */
+/* vec_neon.h -- the vocabulary (vec_scalar.h explains the words) for AArch64 NEON; f32 only:
+ * doubles are the scalar set's. */
 #ifndef TLVI_VEC_NEON_H
 #define TLVI_VEC_NEON_H
 

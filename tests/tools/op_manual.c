@@ -155,14 +155,17 @@ static void put_remarks(FILE *f, const char *head)
 
 static const char intro[] =
     "# Ops\n\n"
-    "<!-- Made by `make manual` from autograd/ops.def and autograd/autograd.h: change those. -->\n\n"
+    "<!-- Made by `make manual` from autograd/ops.def and autograd/autograd.h: change those. "
+    "-->\n\n"
     "Every op that can stand on the tape, by source file in `autograd/`.\n\n"
-    "- *kind*: SMOOTH has derivatives of every order; KINKED too, with the value at each kink pinned\n"
+    "- *kind*: SMOOTH has derivatives of every order; KINKED too, with the value at each kink "
+    "pinned\n"
     "  as written; FLAT has no gradient and is never recorded.\n"
     "- *cost*: a CHEAP op may be computed again in the sweep instead of kept (`recompute` in\n"
     "  `tlv_ctx_opts`).\n"
     "- *in -> out*: names after a colon are saved values without history.\n"
-    "- *reads*: what the gradient of each input needs, so what stays in memory until the sweep; the\n"
+    "- *reads*: what the gradient of each input needs, so what stays in memory until the sweep; "
+    "the\n"
     "  gradient of an input that is not named needs nothing.\n\n"
     "Functions of `autograd.h` that are not listed are made of ops.\n\n";
 
