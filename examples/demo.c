@@ -257,9 +257,10 @@ static int run(lesson *l, double start)
     printf("\n%lld of %lld new shapes are right; %.1f s, %s of memory at most\n\nnext\n",
            (long long)right, (long long)tlv_dataset_size(l->test), cli_now() - start,
            cli_bytes((double)tlv_mem_get(c).peak).s);
-    printf("  build/bin/tlv-finetune shapes:100 --arch resnet20 --epochs 4\n");
+    printf("  build/bin/learn-01_tensor_and_gradient            tensors, line by line\n");
+    printf("  build/bin/tlv-finetune shapes:500 --arch resnet20 --optim adamw --epochs 8 \\\n"
+           "      --val shapes:50                               a published network, 97 %%\n");
     printf("  build/bin/tlv-eval shapes:100 --weights runs/finetune-001/best.safetensors\n");
-    printf("  build/bin/learn-01_tensor_and_gradient\n");
     return tlv_error(c) ? cli_fail(c) : CLI_OK;
 }
 

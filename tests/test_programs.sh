@@ -226,15 +226,25 @@ test_train_and_measure() {
     status_is 0
     err_is_empty
     json_is "$tmp/f.json" arch '"resnet20"'
+    json_is "$tmp/f.json" train_images 100
+    json_is "$tmp/f.json" n 1000
     for key in accuracy best_accuracy best_epoch n seconds peak_bytes max_rss_bytes; do
         [ -n "$(json "$tmp/f.json" $key)" ] || fails "the JSON of finetune has no $key"
     done
+    for file in best.safetensors last.ckpt log.csv options.txt; do
+        [ -s "$tmp/run/$file" ] || fails "the run folder has no $file"
+    done
+    out_has '^weights  none: from nothing, random'
     run eval shapes:100 --weights "$tmp/run/best.safetensors" --threads 1 --json "$tmp/e.json"
     status_is 0
+    out_has '^star +100 '
     json_is "$tmp/e.json" accuracy "$(json "$tmp/f.json" best_accuracy)"
     run inspect "$tmp/run/best.safetensors"
     status_is 0
     out_has '^model    resnet20, 10 classes'
+    out_has 'arch = resnet20'
+    out_has 'classes = disc,ring,square,frame,triangle,cross,bar,star,wave,grid'
+    out_has 'libtlvision = [0-9]+\.[0-9]+\.[0-9]+'
 
     run finetune shapes:100 --arch resnet20 --epochs 1 --out "$tmp/run"
     status_is 1
@@ -243,21 +253,235 @@ test_train_and_measure() {
     run eval shapes:100 --weights "$tmp/run/log.csv"
     status_is 1
     err_has '^error: .*log.csv: '
+    run eval "idx:$tmp/run/log.csv,x" --weights "$tmp/run/best.safetensors"
+    status_is 1
+    err_is_two_lines
+    err_has 'log.csv: not an IDX file'
+    run eval shapes:10 --weights "$tmp/none.safetensors"
+    status_is 1
+    err_is_two_lines
+    run eval shapes:10 --weights "$tmp/run/best.safetensors" --arch resnet32
+    status_is 1
+    err_is_two_lines
 }
 
-test_ctrl_c_leaves_a_checkpoint() {
+test_finetune_usage() {
+    run eval shapes:10
+    status_is 2
+    err_has 'eval: --weights FILE is missing'
+    while IFS='|' read -r args says; do
+        # shellcheck disable=SC2086  # several words
+        run finetune $args
+        status_is 2
+        out_is_empty
+        err_is_two_lines
+        err_has "$says"
+    done <<'END'
+--arch resnet20|DATA is missing
+shapes:10|name it by --arch
+shapes:10 --arch resnet20 --head-only|--head-only wants --weights
+shapes:10 --arch resnet20 --bn frozen|--bn frozen wants --weights
+shapes:10 --arch resnet20 --bn half|--bn half: want frozen.train
+shapes:10 --arch resnet20 --optim adam|--optim adam: want sgd.adamw
+shapes:10 --arch resnet20 --schedule cos|--schedule cos: want
+shapes:10 --arch resnet20 --augment crop,turn|--augment crop,turn: want
+shapes:10 --arch resnet20 --epochs 0|want at least 1
+shapes:10 --arch resnet20 --momentum 1|want a number from 0
+--resume x --epochs 3|--resume goes on with the run's own options
+shapes:10 --resume x|--resume knows its data
+END
+    run finetune shapes:10 --arch resnet21 --out "$tmp/no"
+    status_is 1
+    err_is_two_lines
+    err_has "there is no architecture 'resnet21'"
+    [ ! -e "$tmp/no" ] || fails "a run that never began left a folder"
+    run finetune --resume "$tmp/no"
+    status_is 1
+    err_is_two_lines
+}
+
+# What a run computed, without its times: the table and the weights.
+results() { cut -d, -f1-5 "$1/log.csv" && cksum <"$1/best.safetensors"; }
+same_results() {
+    local a b
+    a=$(results "$1") b=$(results "$2")
+    [ "$a" = "$b" ] || fails "$3: $(printf '%s\n' "$a" "$b" | tr '\n' ' ')"
+}
+
+# Starts finetune with "$@" in the background; its id in $pid.
+start() {
     what="finetune, interrupted"
     # shellcheck disable=SC2086
-    ${RUN:-} "$bin/tlv-finetune" shapes:1000 --arch resnet20 --epochs 50 --threads 1 --out "$tmp/stop" \
-        >"$tmp/out" 2>"$tmp/err" </dev/null &
-    local pid=$! i=0
-    while [ ! -e "$tmp/stop" ] && [ $i -lt 100 ]; do sleep 0.1; i=$((i + 1)); done
-    sleep 1
-    kill -INT $pid
-    wait $pid
+    ${RUN:-} "$bin/tlv-finetune" "$@" >"$tmp/out" 2>"$tmp/err" </dev/null &
+    pid=$!
+}
+
+# Waits until $1, a command, says yes; at most 60 seconds.
+until_true() {
+    local i=0
+    until eval "$1"; do
+        i=$((i + 1))
+        [ $i -lt 1200 ] && kill -0 "$pid" 2>/dev/null || { fails "no sign of: $1"; return 1; }
+        sleep 0.05
+    done
+}
+
+# Stopped by Ctrl-C and by SIGKILL, gone on with, on another number of threads: the same bits.
+test_a_stopped_run_goes_on() {
+    local options="shapes:30 --arch resnet20 --epochs 4 --batch 10 --augment crop,flip --warmup 5
+                   --optim adamw --val shapes:5 --seed 3"
+    # shellcheck disable=SC2086
+    run finetune $options --threads 1 --out "$tmp/whole" --json "$tmp/whole.json"
+    status_is 0
+
+    # shellcheck disable=SC2086
+    start $options --threads 1 --out "$tmp/parts"
+    until_true '[ -s "$tmp/parts/log.csv" ]'
+    sleep 0.3
+    kill -INT "$pid"
+    wait "$pid"
     status=$?
     status_is 130
-    [ -s "$tmp/stop/last.ckpt" ] || fails "no checkpoint in $(ls "$tmp/stop" | tr '\n' ' ')"
+    err_has 'stopped in epoch [0-9]+ after step [0-9]+ of 30; the checkpoint is in'
+    [ -s "$tmp/parts/last.ckpt" ] || fails "no checkpoint in $(ls "$tmp/parts" | tr '\n' ' ')"
+    run inspect "$tmp/parts/last.ckpt"
+    status_is 0
+
+    start --resume "$tmp/parts" --threads 2
+    until_true '[ "$(wc -l <"$tmp/parts/log.csv")" -ge 3 ]'     # its head, two epochs
+    kill -KILL "$pid"
+    wait "$pid" 2>/dev/null
+    run finetune --resume "$tmp/parts" --threads 1 --json "$tmp/parts.json"
+    status_is 0
+    err_is_empty
+    out_has '^resumed .*: [0-9]+ epochs and [0-9]+ steps are done'
+    same_results "$tmp/whole" "$tmp/parts" "a resumed run ends otherwise"
+    for key in accuracy best_accuracy best_epoch loss steps; do
+        json_is "$tmp/parts.json" $key "$(json "$tmp/whole.json" $key)"
+    done
+
+    run finetune --resume "$tmp/parts" --json "$tmp/again.json"     # nothing is left to do
+    status_is 0
+    json_is "$tmp/again.json" accuracy "$(json "$tmp/whole.json" accuracy)"
+
+    head -c 5000 "$tmp/parts/last.ckpt" >"$tmp/cut" && mv "$tmp/cut" "$tmp/parts/last.ckpt"
+    run finetune --resume "$tmp/parts"
+    status_is 1
+    err_is_two_lines
+}
+
+# From published weights two epochs on 100 images a class know the shapes; from nothing they do not.
+test_transfer_to_shapes() {
+    need resnet_cifar10/resnet20.safetensors || return
+    local weights=$data/resnet_cifar10/resnet20.safetensors
+    run finetune shapes:100 --weights "$weights" --epochs 2 --optim adamw --lr 0.005 --batch 32 \
+        --val shapes:50 --out "$tmp/transfer" --json "$tmp/t.json"
+    status_is 0
+    out_has '^weights  .*resnet20.safetensors: '
+    out_has 'head: linear kept'
+    awk -v a="$(json "$tmp/t.json" accuracy)" 'BEGIN { exit !(a >= 0.75) }' ||
+        fails "transfer to shapes: accuracy $(json "$tmp/t.json" accuracy), want 0.75"
+}
+
+# Rows of tlv-inspect --stats whose name matches $2, in file $1.
+rows() { "$bin/tlv-inspect" "$1" --stats | grep -E "$2" | tr -s ' '; }
+same_rows() { [ "$(rows "$1" "$3")" = "$(rows "$2" "$3")" ]; }
+
+test_what_is_frozen_stays() {
+    need resnet_cifar10/resnet20.safetensors || return
+    local w=$data/resnet_cifar10/resnet20.safetensors few="shapes:4 --per-class 2 --epochs 1"
+    # shellcheck disable=SC2086
+    {
+        run finetune $few --weights "$w" --out "$tmp/bn-frozen" --bn frozen
+        status_is 0
+        out_has 'BatchNorm statistics frozen'
+        run finetune $few --weights "$w" --out "$tmp/bn-train"
+        status_is 0
+        out_has "BatchNorm takes each batch's statistics"
+        run finetune $few --weights "$w" --out "$tmp/head" --head-only --new-head
+        status_is 0
+        out_has 'head: 10 -> 10 classes, new \(linear.weight, linear.bias\)'
+        out_has 'the head alone, the rest is frozen: 650 numbers; BatchNorm statistics frozen'
+    }
+    [ "$(rows "$w" running_ | wc -l)" -eq 38 ] || fails "not 38 running statistics"
+    same_rows "$w" "$tmp/bn-frozen/best.safetensors" running_ || fails "frozen statistics moved"
+    same_rows "$w" "$tmp/bn-frozen/best.safetensors" 'conv1.weight' && fails "nothing was trained"
+    same_rows "$w" "$tmp/bn-train/best.safetensors" running_ && fails "statistics did not move"
+    same_rows "$w" "$tmp/head/best.safetensors" '^(conv1|bn1|layer).*(weight|bias|running)' ||
+        fails "--head-only changed more than the head"
+    same_rows "$w" "$tmp/head/best.safetensors" '^linear' && fails "the head was not trained"
+}
+
+# A three-class IDX set: 24 images of 6x6, a grey level a class, values a little apart.
+bars() {
+    local i
+    {
+        printf '\0\0\10\3\0\0\0\30\0\0\0\6\0\0\0\6'
+        for ((i = 0; i < 24; i++)); do head -c 36 /dev/zero | tr '\0' "\\$((i % 3))$((i / 3))0"; done
+    } >"$1"
+    { printf '\0\0\10\1\0\0\0\30'; for ((i = 0; i < 24; i++)); do printf "\\$((i % 3))"; done; } >"$2"
+}
+
+test_idx_and_a_new_head() {
+    bars "$tmp/im" "$tmp/la"
+    run finetune "idx:$tmp/im,$tmp/la" --arch resnet20 --epochs 1 --out "$tmp/idx" --json - --threads 1
+    status_is 0
+    err_has 'a fifth of it, of each class: 6 images'
+    err_has 'grey is repeated to 3 channels'
+    err_has 'images of 6x6 are resized to 32x32'
+    json_is "$tmp/out" n 6
+    json_is "$tmp/out" train_images 18
+    run inspect "$tmp/idx/best.safetensors"
+    out_has '^model    resnet20, 3 classes'
+    run finetune shapes:2 --weights "$tmp/idx/best.safetensors" --epochs 1 --out "$tmp/ten"
+    status_is 0
+    out_has 'head: 3 -> 10 classes, new'
+    run eval shapes:2 --weights "$tmp/idx/best.safetensors"
+    status_is 1
+    err_is_two_lines
+    err_has 'the model knows 3 classes but the data has 10'
+}
+
+test_demo() {
+    run demo
+    status_is 0
+    err_is_empty
+    local right
+    right=$(sed -nE 's/^([0-9]+) of 1000 new shapes are right.*/\1/p' "$tmp/out")
+    [ "${right:-0}" -ge 850 ] || fails "the demo knows ${right:-none} of 1000 shapes, want 850"
+    out_has '^next$'
+    grep -q "$(printf '\033')" "$tmp/out" && fails "colours in a pipe"
+}
+
+# Each value is printed as its comment says.
+test_learn_01() {
+    what="learn-01"
+    # shellcheck disable=SC2086
+    ${RUN:-} "$bin/learn-01_tensor_and_gradient" >"$tmp/out" 2>"$tmp/err" || fails "status $?"
+    err_is_empty
+    sed -nE 's,^.*(show|printf)\(.*; +// (.*)$,\2,p' examples/learn/01_tensor_and_gradient.c >"$tmp/want"
+    [ "$(wc -l <"$tmp/want")" -ge 14 ] || fails "only $(wc -l <"$tmp/want") comments with values"
+    cut -c 14- "$tmp/out" | head -n "$(wc -l <"$tmp/want")" | diff "$tmp/want" - >&2 ||
+        fails "the comments say something else"
+}
+
+test_learn_02() {
+    need mnist/train-images-idx3-ubyte.gz || return
+    local f
+    for f in train-images-idx3 train-labels-idx1 t10k-images-idx3 t10k-labels-idx1; do
+        gunzip -c "$data/mnist/$f-ubyte.gz" >"$tmp/$f"
+    done
+    what="learn-02"
+    # shellcheck disable=SC2086
+    ${RUN:-} "$bin/learn-02_mnist_from_scratch" "$tmp/train-images-idx3" "$tmp/train-labels-idx1" \
+        "$tmp/t10k-images-idx3" "$tmp/t10k-labels-idx1" >"$tmp/out" 2>"$tmp/err" || fails "status $?"
+    awk '/^epoch 3/ { ok = $(NF - 1) >= 97 } END { exit !ok }' "$tmp/out" ||
+        fails "MNIST: $(tail -n 1 "$tmp/out"), want 97 %"
+    "$bin/learn-02_mnist_from_scratch" >"$tmp/out" 2>&1
+    [ $? -eq 2 ] || fails "learn-02 without files: not status 2"
+    "$bin/learn-02_mnist_from_scratch" "$tmp/none" "$tmp/none" >"$tmp/out" 2>"$tmp/err"
+    [ $? -eq 1 ] || fails "learn-02 without files there: not status 1"
+    err_is_two_lines
 }
 
 test_published_accuracy() {
