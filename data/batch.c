@@ -2,6 +2,8 @@
  * memory. */
 #include "data/reader.h"
 
+enum { MAX_PAD = 4096 };
+
 typedef struct batch_job {
     const tlv_dataset *d;
     const int64_t *index;
@@ -74,9 +76,12 @@ tlv_batch tlv_dataset_batch(tlv_ctx *c, const tlv_dataset *d, const int64_t *ind
 {
     tlv_batch b = { NULL, NULL };
     if (c->err) return b;
-    if (o.size < 1 || n < 1 || o.augment.pad_crop < 0) {
-        tlvi_fail(c, TLV_ERR_ARG, "size and n are >= 1", "dataset_batch: %lld images of size %d",
-                  (long long)n, o.size);
+    if (!d || !index || o.size < 1 || n < 1 || o.augment.pad_crop < 0
+        || o.augment.pad_crop > MAX_PAD) {
+        tlvi_fail(c, TLV_ERR_ARG,
+                  "pass a data set and indices; size and n are >= 1, pad_crop 0 to 4096",
+                  "dataset_batch: %lld images of size %d, pad_crop %d%s", (long long)n, o.size,
+                  o.augment.pad_crop, !d ? ", no data set" : !index ? ", no indices" : "");
         return b;
     }
     for (int64_t i = from; i < from + n; i++)

@@ -37,22 +37,24 @@ int tlv_params_freeze(tlv_params *p, const char *pattern);
 int tlv_params_unfreeze(tlv_params *p, const char *pattern);
 int tlv_match(const char *pattern, const char *name);
 
-/* A copy that owns its tensors: values, or zeros. */
+/* A copy in the same context that owns its tensors: values (zeros where p has NULL), or zeros. */
 tlv_params *tlv_params_clone(tlv_ctx *c, const tlv_params *p);
 tlv_params *tlv_params_zeros(tlv_ctx *c, const tlv_params *p);
-/* dst's values := src's; same schema (buffers too). */
+/* dst's values := src's; same schema (buffers too; NULL in src is zero). */
 tlv_status tlv_params_copy(tlv_ctx *c, tlv_params *dst, const tlv_params *src);
 /* Overwrites one entry; t has its shape and dtype. */
 tlv_status tlv_params_set(tlv_ctx *c, tlv_params *p, int slot, const tlv_tensor *t);
 /* A new set in which entries that match `drop` are gone and those of `add` (may be NULL) are
- * appended: for a new head.  Slots change: resolve them again. */
+ * appended: for a new head.  Slots change: resolve them again.  A name that would stand twice is
+ * TLV_ERR_NAME. */
 tlv_params *tlv_params_edit(tlv_ctx *c, const tlv_params *p, const char *drop,
                             const tlv_params *add);
 
 /* Gradients of loss with respect to every parameter that is not frozen: a set with p's schema, of
  * the innermost scope.  flags as tlv_grad; without TLV_CREATE_GRAPH the graph is consumed. */
 tlv_params *tlv_params_grad(tlv_ctx *c, const tlv_tensor *loss, const tlv_params *p, int flags);
-/* p + a g, recorded: the inner step of MAML.  Entries without gradient and buffers are p's own. */
+/* p + a g, recorded: the inner step of MAML.  Entries without gradient and buffers are p's own; NULL
+ * in p is zero. */
 tlv_params *tlv_params_axpy(tlv_ctx *c, const tlv_params *p, double a, const tlv_params *g);
 /* p's tensors as leaves of a child context over the same memory.  While such a set lives, p may not
  * be stepped, set or closed; it ends with its scope, in the child. */
@@ -128,11 +130,12 @@ void tlv_stats_close(tlv_stats *s);
  * nothing: after an error, one of its own too (TLV_ERR_NAME, TLV_ERR_STATE), what is pending is
  * discarded and counted. */
 tlv_status tlv_run_apply_stats(const tlv_run *r, tlv_params *p);
-void tlv_stats_discard(tlv_stats *s); /* forgets without applying, and counts it */
-int64_t tlv_stats_discarded(const tlv_stats *s);            /* statistics never applied so far */
+void tlv_stats_discard(tlv_stats *s);               /* forgets what is pending, and counts it */
+int64_t tlv_stats_discarded(const tlv_stats *s);    /* how many are forgotten, by errors too */
 
 /* Taps hold tensors by name with their history, in the scope where the sink was opened: for
- * features and Grad-CAM.  A pattern chooses what is kept. */
+ * features and Grad-CAM.  A pattern (at most 255 characters) chooses what is kept, at most 64
+ * tensors (then TLV_ERR_LIMIT). */
 tlv_taps *tlv_taps_open(tlv_ctx *c, const char *pattern);
 void tlv_taps_close(tlv_taps *t);
 void tlv_taps_clear(tlv_taps *t);

@@ -163,7 +163,7 @@ enum {
     TLV_RECORD = 4              /* recorded again, inside TLV_NO_GRAD or the gradient of an op */
 };
 
-/* Opens a scope; allocates nothing.  At most 128 may be open (then TLV_ERR_LIMIT sticks). */
+/* Opens a scope; allocates nothing.  At most 127 may be open (then TLV_ERR_LIMIT sticks). */
 tlv_scope tlv_scope_begin(tlv_ctx *c);
 tlv_scope tlv_scope_begin_with(tlv_ctx *c, int flags);
 

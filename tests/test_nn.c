@@ -329,6 +329,17 @@ static void test_a_new_head_leaves_the_body(void)
     tlv_ctx_close(c);
 }
 
+static void test_a_pattern_of_taps_is_not_cut(void)
+{
+    tlv_ctx *c = support_open();
+    char pattern[300];
+    memset(pattern, 'a', sizeof pattern - 1);
+    pattern[sizeof pattern - 1] = 0;
+    EXPECT(!tlv_taps_open(c, pattern), "opened");
+    EXPECT_ERROR(c, TLV_ERR_ARG, "299 characters");
+    tlv_ctx_close(c);
+}
+
 /* ---- sinks and sets that do not belong together ---------------------------------------------- */
 
 static void test_statistics_go_to_the_set_they_came_from(void)
@@ -390,4 +401,5 @@ TEST_MAIN(T(test_fans_and_gains_of_a_convolution), T(test_fans_of_a_matrix), T(t
           T(test_statistics_that_are_dropped_are_counted), T(test_models_by_name),
           T(test_a_new_head_leaves_the_body),
           T(test_statistics_go_to_the_set_they_came_from),
-          T(test_an_empty_batch_leaves_the_statistics))
+          T(test_an_empty_batch_leaves_the_statistics),
+          T(test_a_pattern_of_taps_is_not_cut))
