@@ -45,7 +45,7 @@ void tlv_dataset_split(const tlv_dataset *d, int64_t n, const int64_t *index, do
 /* ---- batches (batch.c) ----------------------------------------------------------------------- */
 
 typedef struct tlv_augment {
-    int pad_crop;               /* pad by so many (up to 4096) black pixels, crop back at a random place */
+    int pad_crop;               /* black pixels on each side, up to 4096, before a random crop */
     int flip;                   /* 1: mirror every second image at random */
 } tlv_augment;
 

@@ -45,16 +45,16 @@ tlv_status tlv_params_copy(tlv_ctx *c, tlv_params *dst, const tlv_params *src);
 /* Overwrites one entry; t has its shape and dtype. */
 tlv_status tlv_params_set(tlv_ctx *c, tlv_params *p, int slot, const tlv_tensor *t);
 /* A new set in which entries that match `drop` are gone and those of `add` (may be NULL) are
- * appended: for a new head.  Slots change: resolve them again.  A name that would stand twice is
- * TLV_ERR_NAME. */
+ * appended: for a new head.  Slots change: resolve them again.  A name that would stand twice
+ * is TLV_ERR_NAME. */
 tlv_params *tlv_params_edit(tlv_ctx *c, const tlv_params *p, const char *drop,
                             const tlv_params *add);
 
 /* Gradients of loss with respect to every parameter that is not frozen: a set with p's schema, of
  * the innermost scope.  flags as tlv_grad; without TLV_CREATE_GRAPH the graph is consumed. */
 tlv_params *tlv_params_grad(tlv_ctx *c, const tlv_tensor *loss, const tlv_params *p, int flags);
-/* p + a g, recorded: the inner step of MAML.  Entries without gradient and buffers are p's own; NULL
- * in p is zero. */
+/* p + a g, recorded: the inner step of MAML.  Entries without gradient and buffers are p's own;
+ * NULL in p is zero. */
 tlv_params *tlv_params_axpy(tlv_ctx *c, const tlv_params *p, double a, const tlv_params *g);
 /* p's tensors as leaves of a child context over the same memory.  While such a set lives, p may not
  * be stepped, set or closed; it ends with its scope, in the child. */

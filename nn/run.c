@@ -149,7 +149,8 @@ struct tlv_taps {
 tlv_taps *tlv_taps_open(tlv_ctx *c, const char *pattern)
 {
     TLVI_REQUIRE(c, !pattern || strlen(pattern) < sizeof ((tlv_taps *)0)->pattern, TLV_ERR_ARG,
-                 "use '*' for runs of characters", "taps_open: a pattern of %zu characters", strlen(pattern));
+                 "use '*' for runs of characters", "taps_open: a pattern of %zu characters",
+                 strlen(pattern));
     tlv_taps *t = c->err ? NULL : tlvi_alloc(c, sizeof *t);
     if (!t) return NULL;
     t->c = c;

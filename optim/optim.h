@@ -45,7 +45,8 @@ tlv_optim *tlv_sgd_open(tlv_ctx *c, const tlv_params *p, tlv_sgd_opts o);
 tlv_optim *tlv_adam_open(tlv_ctx *c, const tlv_params *p, tlv_adam_opts o);
 void tlv_optim_close(tlv_optim *o);                                     /* accepts NULL */
 
-/* All or nothing.  p, g: the schema the optimizer was opened with (else TLV_ERR_NAME); NULL is TLV_ERR_ARG. */
+/* All or nothing.  p, g: the schema the optimizer was opened with (else TLV_ERR_NAME); NULL is
+ * TLV_ERR_ARG. */
 tlv_status tlv_optim_step(tlv_ctx *c, tlv_optim *o, tlv_params *p, const tlv_params *g);
 void tlv_optim_set_lr(tlv_optim *o, double lr);
 double tlv_optim_lr(const tlv_optim *o);

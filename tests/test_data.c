@@ -634,7 +634,8 @@ static void test_batch_refuses(void)
         { 0, -1, { .size = 32 }, TLV_ERR_ARG, "-1 images" },
         { 0, 1, { .size = 0 }, TLV_ERR_ARG, "size 0" },
         { 0, 1, { .size = 32, .augment = { .pad_crop = -1 } }, TLV_ERR_ARG, "" },
-        { 0, 1, { .size = 32, .augment = { .pad_crop = INT32_MAX } }, TLV_ERR_ARG, "pad_crop 2147483647" },
+        { 0, 1, { .size = 32, .augment = { .pad_crop = INT32_MAX } }, TLV_ERR_ARG,
+          "pad_crop 2147483647" },
         { 0, 2, { .size = 32 }, TLV_ERR_INDEX, "index 1 is 10" },
         { 2, 1, { .size = 32 }, TLV_ERR_INDEX, "index 2 is -1" },
     };
