@@ -98,17 +98,29 @@ static uint32_t reads_of(const tlv_ctx *c, const tlvi_record_args *r)
     return mask;
 }
 
-/* With recompute = cheap: t came from a cheap node that holds all it would need to run again, and
- * does not hold t itself.  Depth one: what replays must itself be kept. */
-static int replayable(const tlv_ctx *c, const tlv_tensor *t)
+/* With recompute = cheap: node k is of a cheap op and holds all that it needs to run again.  Depth one:
+ * what replays must itself be kept. */
+static int can_run_again(const tlv_ctx *c, const tlvi_node *k)
 {
-    if (c->opts.recompute != TLV_RECOMPUTE_CHEAP || c->saving || t->node < 0) return 0;
-    const tlvi_node *k = tlvi_node_at(c, t->node);
-    if (!tlvi_ops[k->op].cheap || k->n_out != 1 || k->slot[k->n_in].buf || k->n_in + k->n_aux > 7)
-        return 0;
+    if (c->opts.recompute != TLV_RECOMPUTE_CHEAP || c->saving) return 0;
+    if (!tlvi_ops[k->op].cheap || k->n_out != 1 || k->n_in + k->n_aux > 7) return 0;
     for (int i = 0; i < k->n_in; i++)
         if (k->slot[i].t && !k->slot[i].buf) return 0;
     return 1;
+}
+
+/* t came from such a node, which does not hold t itself. */
+static int replayable(const tlv_ctx *c, const tlv_tensor *t)
+{
+    if (t->node < 0) return 0;
+    const tlvi_node *k = tlvi_node_at(c, t->node);
+    return can_run_again(c, k) && !k->slot[k->n_in].buf;
+}
+
+/* A parameter costs nothing to hold: it lives anyway. */
+static int holds_parameter(const tlv_ctx *c, const tlvi_record_args *r, const tlv_tensor *t)
+{
+    return c->opts.recompute && tlvi_ops[r->op].cheap && t && t->depth == -1;
 }
 
 static void set_slot(tlvi_slot *s, const tlv_tensor *t, int reads, int keep)
@@ -156,13 +168,16 @@ tlv_tensor *tlvi_record(tlv_ctx *c, const tlvi_record_args *r)
     for (int i = 0; i < r->n_in; i++, s++) {
         int reads = mask >> (i < 15 ? i : 15) & 1,
             again = reads && r->in[i] && replayable(c, r->in[i]);
-        set_slot(s, r->in[i], reads && !again, c->saving);
+        set_slot(s, r->in[i], reads && !again, c->saving || holds_parameter(c, r, r->in[i]));
         if (again) s->reads = s->replay = 1;
     }
     for (int i = 0; i < n_out; i++) {
         r->out[i]->node = index;
         r->out[i]->out = (uint8_t)i;
-        set_slot(s++, r->out[i], mask >> (OUT_BIT + i) & 1, 0);
+        int reads = mask >> (OUT_BIT + i) & 1, again = reads && can_run_again(c, n);
+        set_slot(s, r->out[i], reads && !again, 0);
+        if (again) s->reads = s->replay = 1;
+        s++;
     }
     for (int i = 0; i < n_aux; i++) set_slot(s++, r->aux[i], mask >> (AUX_BIT + i) & 1, 0);
     return y;

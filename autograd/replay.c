@@ -132,20 +132,34 @@ static void replay_into(tlv_ctx *c, const tlvi_node *k, tlvi_slot *s)
     tlv_scope_end(c, scope);
 }
 
+/* What the node would be run on is what it saw. */
+static int inputs_unchanged(tlv_ctx *c, const tlvi_node *k)
+{
+    for (int i = 0; i < k->n_in; i++) {
+        const tlvi_slot *s = &k->slot[i];
+        if (!s->buf || s->buf->version == s->version) continue;
+        tlvi_fail(c, TLV_ERR_VERSION, NULL,
+                  "%s: %s, which is needed to compute it again, was changed after use",
+                  tlvi_ops[k->op].name, tlvi_shape_str(s->t).s);
+        return 0;
+    }
+    return 1;
+}
+
 tlv_status tlvi_replay_cheap(tlv_ctx *c, tlvi_node *n)
 {
-    for (int i = 0; i < n->n_in && !c->err; i++) {
+    for (int i = 0; i < n->n_in + n->n_out && !c->err; i++) {
         tlvi_slot *s = &n->slot[i];
         if (!s->replay || s->buf) continue;
         const tlvi_node *k = tlvi_node_at(c, s->t->node);
-        if (tlvi_node_usable(c, k)) replay_into(c, k, s);
+        if (tlvi_node_usable(c, k) && inputs_unchanged(c, k)) replay_into(c, k, s);
     }
     return c->err;
 }
 
 void tlvi_replay_cheap_drop(tlv_ctx *c, tlvi_node *n)
 {
-    for (int i = 0; i < n->n_in; i++)
+    for (int i = 0; i < n->n_in + n->n_out; i++)
         if (n->slot[i].replay && n->slot[i].buf) {
             tlvi_buf_unref(c, n->slot[i].buf);
             n->slot[i].buf = NULL;
