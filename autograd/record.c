@@ -98,8 +98,8 @@ static uint32_t reads_of(const tlv_ctx *c, const tlvi_record_args *r)
     return mask;
 }
 
-/* With recompute = cheap: node k is of a cheap op and holds all that it needs to run again.  Depth one:
- * what replays must itself be kept. */
+/* With recompute = cheap: node k is of a cheap op and holds all that it needs to run again.  Depth
+ * one: what replays must itself be kept. */
 static int can_run_again(const tlv_ctx *c, const tlvi_node *k)
 {
     if (c->opts.recompute != TLV_RECOMPUTE_CHEAP || c->saving) return 0;
