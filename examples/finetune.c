@@ -669,8 +669,8 @@ static void print_end(const job *j)
     fprintf(j->f, "memory   %s at most in tensors, %s in all\n",
             cli_bytes((double)tlv_mem_get(j->c).peak).s, cli_bytes((double)cli_max_rss()).s);
     fprintf(j->f, "saved    %s: best.safetensors last.ckpt log.csv options.txt\n", j->dir);
-    fprintf(j->f, "next     tlv-eval %s --weights %s/best.safetensors",
-            j->o.val ? j->o.val : j->o.data, j->dir);
+    const char *other = j->val == j->train ? "TEST-DATA" : j->o.val ? j->o.val : j->o.data;
+    fprintf(j->f, "next     tlv-eval %s --weights %s/best.safetensors", other, j->dir);
     if (j->o.seed && strncmp(j->o.data, "shapes:", 7) == 0)
         fprintf(j->f, " --seed %lld", (long long)j->o.seed);
     fprintf(j->f, "\n");
