@@ -484,18 +484,33 @@ static void raise_to(_Atomic size_t *peak, size_t value)
     }
 }
 
+/* Counts size bytes as used, unless they would pass the limit: a request that is refused is never
+ * counted, not for a moment, so that it cannot make a neighbour's fail. */
+static int charge(tlvi_pool *r, size_t size, size_t *used)
+{
+    size_t old = atomic_load_explicit(&r->used, memory_order_relaxed);
+    if (!r->limit || !r->shared) {
+        if (r->limit && old + size > r->limit) return 0;
+        *used = count(r, &r->used, size);
+        return 1;
+    }
+    do {
+        if (old + size > r->limit) return 0;
+    } while (!atomic_compare_exchange_weak_explicit(&r->used, &old, old + size,
+                                                    memory_order_relaxed, memory_order_relaxed));
+    *used = old + size;
+    return 1;
+}
+
 void *tlvi_pool_get(tlvi_pool *p, size_t bytes)
 {
     tlvi_pool *r = p->root;
     size_t nth = count(r, &r->requests, 1);
     if (TLVI_UNLIKELY(nth == (size_t)r->fail_at || bytes > REQUEST_MOST)) return NULL;
 
-    size_t size = counted_as(bytes);
-    size_t used = count(r, &r->used, size);
-    void *ptr = NULL;
-    if (!r->limit || used <= r->limit) {
-        ptr = bytes < SMALL ? small_get(p, size) : heap_get(p, &p->large, size, GRAIN);
-    }
+    size_t size = counted_as(bytes), used;
+    if (TLVI_UNLIKELY(!charge(r, size, &used))) return NULL;
+    void *ptr = bytes < SMALL ? small_get(p, size) : heap_get(p, &p->large, size, GRAIN);
     if (TLVI_UNLIKELY(!ptr)) {
         count(r, &r->used, 0 - size);
         return NULL;

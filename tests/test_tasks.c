@@ -80,9 +80,15 @@ static void test_children_are_reused(void)
     EXPECT_INT(s.ran[0], 4);
     EXPECT_INT(s.ran[1], 3);
     EXPECT_INT(s.ran[TASKS - 1], 2);
-    size_t now = tlv_mem_get(c).now;
-    tlv_parallel_tasks(c, TASKS, look_around, &s);
-    EXPECT_INT(tlv_mem_get(c).now, now);
+    // A child takes its own small memory with its first task, whenever chance gives it one; after
+    // that a task leaves nothing behind.  So of many rounds, as many as there are children may grow.
+    int grew = 0;
+    for (int k = 0; k < 40; k++) {
+        size_t now = tlv_mem_get(c).now;
+        tlv_parallel_tasks(c, TASKS, look_around, &s);
+        grew += tlv_mem_get(c).now != now;
+    }
+    EXPECT(grew <= 3, "memory changed in %d of 40 rounds", grew);
     EXPECT_INT(tlv_mem_get(c).live_tensors, 0);
     tlv_ctx_close(c);
 }
@@ -235,11 +241,11 @@ static void test_limit_is_shared(void)
         REQUIRE(mine, "no memory");
         int64_t fits[8] = { 20, 18, 20, 20, 19, 20, 20, 20 };   // two at a time and the parent's
         EXPECT_STATUS(tlv_parallel_tasks(c, 8, take_mib, fits), TLV_OK);
-        size_t now = tlv_mem_get(c).now;
+        size_t now = tlv_mem_get(c).now;                    // a child's own memory is small change
         int64_t much[8] = { 1, 1, 1, 50, 1, 1, 1, 1 };
         EXPECT_STATUS(tlv_parallel_tasks(c, 8, take_mib, much), TLV_ERR_NOMEM);
         EXPECT_ERROR(c, TLV_ERR_NOMEM, "task 3: ");
-        EXPECT_INT(tlv_mem_get(c).now, now);
+        EXPECT(tlv_mem_get(c).now < now + MIB, "%zu bytes, before %zu", tlv_mem_get(c).now, now);
         EXPECT(tlv_mem_get(c).peak <= 64 * MIB, "peak %zu", tlv_mem_get(c).peak);
         tlv_ctx_close(c);
     }
