@@ -24,7 +24,7 @@ void tlvi_lend(const tlvi_node *n, uint8_t *lent, tlvi_buf **hidden, tlv_tensor 
             t->buf = n->slot[i].buf;
             t->flags &= (uint8_t)~TLVI_T_HUSK;
             lent[i] = LENT;
-        } else if (TLVI_DEBUG && g && t != g[0] && t != g[1] && t->buf
+        } else if ((TLVI_DEBUG || t->ctx->poison) && g && t != g[0] && t != g[1] && t->buf
                    && !another_slot_reads(n, slots, t)) {
             hidden[i] = t->buf;
             t->buf = NULL;

@@ -132,6 +132,7 @@ struct tlv_ctx {
     uint8_t recording;              /* ops put nodes on the tape */
     uint8_t saving;                 /* inside TLV_CHECKPOINT: nodes hold all their inputs */
     uint8_t is_child;
+    uint8_t poison;                 /* tests: hide undeclared reads, as debug builds do */
     int32_t depth;                  /* open scopes - 1; scope 0 is the context's own */
     uint32_t serial;
     const tlvi_kernels *k;
