@@ -89,7 +89,8 @@ static void test_children_are_reused(void)
         tlv_parallel_tasks(c, TASKS, look_around, &s);
         grew += tlv_mem_get(c).now != now;
     }
-    EXPECT(grew <= 3, "memory changed in %d of 40 rounds", grew);
+    // Debug builds never use a header's place again, so there every few rounds take a new slab.
+    EXPECT(TLVI_DEBUG || grew <= 3, "memory changed in %d of 40 rounds", grew);
     EXPECT_INT(tlv_mem_get(c).live_tensors, 0);
     tlv_ctx_close(c);
 }
