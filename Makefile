@@ -63,7 +63,7 @@ FOLDERS := tensor tensor/kernels autograd nn nn/models optim data transfer
 AVX2    := $(wildcard tensor/kernels/*_avx2*.c)
 AVX512  := $(wildcard tensor/kernels/*_avx512*.c)
 NEON    := $(wildcard tensor/kernels/*_neon*.c)
-THREADS := $(wildcard tensor/threads_*.c)
+TEAM_SRC := $(wildcard tensor/threads_*.c)
 ifeq ($(ARCH),x86_64)
 ISA_SRC := $(AVX2) $(AVX512)
 else ifeq ($(ARCH),aarch64)
@@ -72,8 +72,8 @@ else
 ISA_SRC :=
 endif
 
-LIB_SRC := $(filter-out $(AVX2) $(AVX512) $(NEON) $(THREADS),$(wildcard $(addsuffix /*.c,$(FOLDERS)))) \
-           $(ISA_SRC) $(filter %_$(BACKEND).c,$(THREADS))
+LIB_SRC := $(filter-out $(AVX2) $(AVX512) $(NEON) $(TEAM_SRC),$(wildcard $(addsuffix /*.c,$(FOLDERS)))) \
+           $(ISA_SRC) $(filter %_$(BACKEND).c,$(TEAM_SRC))
 COMMON  := $(wildcard examples/common*.c)
 PROGS   := $(patsubst examples/%.c,$(BIN)/tlv-%,$(filter-out $(COMMON),$(wildcard examples/*.c))) \
            $(patsubst examples/learn/%.c,$(BIN)/learn-%,$(wildcard examples/learn/*.c))
