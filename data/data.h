@@ -11,6 +11,47 @@
 extern "C" {
 #endif
 
+/* ---- images (image.c; png.c, jpeg.c, bmp.c, pnm.c behind it) ---------------------------------- */
+
+typedef enum tlv_pixels {
+    TLV_GREY = 1,               /* the value is the number of channels */
+    TLV_GREY_ALPHA = 2,
+    TLV_RGB = 3,
+    TLV_RGBA = 4,
+    TLV_CMYK = 5                /* 4 channels; 255 is no ink, as Adobe's files have it inverted */
+} tlv_pixels;
+
+/* Samples [H,W,channels] without padding, in memory of the context c. */
+typedef struct tlv_image {
+    tlv_ctx *c;
+    int h, w, channels;
+    tlv_pixels kind;
+    int depth;                  /* bits a sample: 8 (uint8_t) or 16 (uint16_t, host order) */
+    int orientation;            /* EXIF 1 to 8 still to be applied; 1: upright */
+    void *samples;
+    size_t bytes;               /* of samples */
+} tlv_image;
+
+/* Decodes a file of any format known here (PNG, JPEG, BMP, PNM), told by its first bytes and never
+ * by its name.  What is in the file comes out: palettes are expanded to RGB (RGBA with tRNS), 1, 2
+ * and 4 bits are scaled to 8, 16 bits stay, EXIF orientation is reported and not applied.  An image
+ * that is cut short is refused.  Errors: TLV_ERR_IO; TLV_ERR_FORMAT with name and reason;
+ * TLV_ERR_LIMIT for more than 2^28 pixels; TLV_ERR_NOMEM.  After one, *out holds nothing. */
+tlv_status tlv_image_read(tlv_ctx *c, const char *path, tlv_image *out);
+tlv_status tlv_image_decode(tlv_ctx *c, const void *bytes, size_t n, const char *name,
+                            tlv_image *out);
+void tlv_image_close(tlv_image *m);                         /* accepts NULL and an empty one */
+
+/* An image with room for its samples, uninitialised. */
+tlv_status tlv_image_new(tlv_ctx *c, int h, int w, tlv_pixels kind, int depth, tlv_image *out);
+/* In place: TLV_GREY (ITU-R 601: (19595 R + 38470 G + 7471 B + 32768) >> 16), TLV_RGB or TLV_RGBA of
+ * 8 bits, by Pillow's rules; 16-bit samples keep their high byte.  Alpha is dropped, not blended. */
+tlv_status tlv_image_convert(tlv_image *m, tlv_pixels kind);
+/* In place: turns and mirrors as m->orientation says, which becomes 1. */
+tlv_status tlv_image_orient(tlv_image *m);
+/* Writes a PNG (8 or 16 bits; grey, grey-alpha, RGB, RGBA) beside path and renames. */
+tlv_status tlv_image_write_png(const tlv_image *m, const char *path);
+
 /* ---- data sets (dataset.c, cifar.c, idx.c, shapes.c) ----------------------------------------- */
 
 typedef struct tlv_dataset tlv_dataset;
