@@ -61,7 +61,7 @@ static void one_image(void *arg, int64_t i, int worker)
     const tlv_dataset *d = j->d;
     const uint8_t *px = tlv_dataset_pixels(d, j->index[j->from + i]);
     view v = draw_view(j, j->from + i);
-    int size = j->o.size, same = d->h == size && d->w == size;
+    int size = j->o.recipe.size, same = d->h == size && d->w == size;
     float *out = j->x + i * size * size * 3;
     for (int y = 0; y < size; y++)
         for (int x = 0; x < size; x++)
@@ -76,12 +76,13 @@ tlv_batch tlv_dataset_batch(tlv_ctx *c, const tlv_dataset *d, const int64_t *ind
 {
     tlv_batch b = { NULL, NULL };
     if (c->err) return b;
-    if (!d || !index || o.size < 1 || n < 1 || o.augment.pad_crop < 0
+    if (!d || !index || o.recipe.size < 1 || n < 1 || o.augment.pad_crop < 0
         || o.augment.pad_crop > MAX_PAD) {
         tlvi_fail(c, TLV_ERR_ARG,
                   "pass a data set and indices; size and n are >= 1, pad_crop 0 to 4096",
-                  "dataset_batch: %lld images of size %d, pad_crop %d%s", (long long)n, o.size,
-                  o.augment.pad_crop, !d ? ", no data set" : !index ? ", no indices" : "");
+                  "dataset_batch: %lld images of size %d, pad_crop %d%s", (long long)n,
+                  o.recipe.size, o.augment.pad_crop,
+                  !d ? ", no data set" : !index ? ", no indices" : "");
         return b;
     }
     for (int64_t i = from; i < from + n; i++)
@@ -93,16 +94,16 @@ tlv_batch tlv_dataset_batch(tlv_ctx *c, const tlv_dataset *d, const int64_t *ind
         }
     batch_job j = { .d = d, .index = index, .from = from, .o = o };
     for (int ch = 0; ch < 3; ch++) {
-        double std = o.std[ch] != 0 ? o.std[ch] : 1;
+        double std = o.recipe.std[ch] != 0 ? o.recipe.std[ch] : 1;
         j.scale[ch] = (float)(1 / (255 * std));
-        j.shift[ch] = (float)(-o.mean[ch] / std);
+        j.shift[ch] = (float)(-o.recipe.mean[ch] / std);
     }
-    tlv_tensor *x = tlvi_new_image(c, TLV_F32, tlv_shape4(n, 3, o.size, o.size)),
+    tlv_tensor *x = tlvi_new_image(c, TLV_F32, tlv_shape4(n, 3, o.recipe.size, o.recipe.size)),
                *y = tlvi_new(c, TLV_I32, TLV_SHAPE(n));
     if (!x || !y) return b;
     j.x = tlvi_f32(x);
     for (int64_t i = 0; i < n; i++) tlvi_i32(y)[i] = d->label[index[from + i]];
-    tlvi_parallel_for(c, n, (int64_t)o.size * o.size * 6, one_image, &j);
+    tlvi_parallel_for(c, n, (int64_t)o.recipe.size * o.recipe.size * 6, one_image, &j);
     b.x = x;
     b.y = y;
     return b;

@@ -23,19 +23,16 @@ tlv_dataset *cli_dataset(tlv_ctx *c, const char *what, const char *split)
 
 tlv_batch_opts cli_batch_opts(const tlv_model *m)
 {
-    const tlv_recipe *r = tlv_model_recipe(m);
-    tlv_batch_opts o = { .size = r->size };
-    memcpy(o.mean, r->mean, sizeof o.mean);
-    memcpy(o.std, r->std, sizeof o.std);
-    return o;
+    return (tlv_batch_opts){ .recipe = *tlv_model_recipe(m) };
 }
 
 void cli_print_input(FILE *f, const tlv_model *m, const tlv_dataset *d)
 {
     const tlv_recipe *r = tlv_model_recipe(m);
     int h, w, channels;
+    char text[160];
     tlv_dataset_image_shape(d, &h, &w, &channels);
-    fprintf(f, "input    %s\n", r->text);
+    fprintf(f, "input    %s\n", tlv_recipe_text(r, text, sizeof text));
     if (channels == 1) fprintf(f, "         grey is repeated to 3 channels\n");
     if (h != r->size || w != r->size)
         fprintf(f, "         images of %dx%d are resized to %dx%d (bilinear)\n", h, w, r->size,

@@ -61,7 +61,8 @@ typedef struct lesson {
 
 static tlv_batch_opts input(void)
 {
-    return (tlv_batch_opts){ .size = SIDE, .mean = { .5, .5, .5 }, .std = { .25, .25, .25 } };
+    tlv_recipe r = { .size = SIDE, .mean = { .5, .5, .5 }, .std = { .25, .25, .25 } };
+    return (tlv_batch_opts){ .recipe = r };
 }
 
 /* One step on images order[from .. from + n - 1]: the loss, its gradients, new parameters. */

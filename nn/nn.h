@@ -178,13 +178,6 @@ tlv_tensor *tlv_ln_fwd(const tlv_run *r, const tlv_ln_layer *m, const tlv_tensor
 
 /* ---- models (model.c, models/) --------------------------------------------------------------- */
 
-/* The preprocessing that a checkpoint expects. */
-typedef struct tlv_recipe {
-    int size;                           /* of the network's input, square */
-    double mean[3], std[3];             /* of RGB in 0..1 */
-    const char *text;                   /* one line for people */
-} tlv_recipe;
-
 typedef struct tlv_model tlv_model;
 
 typedef struct tlv_model_opts {

@@ -297,6 +297,34 @@ tlv_tensor *tlv_randn(tlv_ctx *c, tlv_dtype d, tlv_shape s, tlv_rng_key k);  /* 
 typedef tlv_status (*tlv_task_fn)(tlv_ctx *child, int64_t task, void *user);
 tlv_status tlv_parallel_tasks(tlv_ctx *c, int64_t n, tlv_task_fn fn, void *user);
 
+/* ---- how a network wants its images ----------------------------------------------------------- *
+ * Plain data: checkpoints and models carry it (nn), batches are made by it (data). */
+
+typedef enum tlv_filter {
+    TLV_FILTER_BILINEAR = 0,    /* the first four antialiased, as Pillow's */
+    TLV_FILTER_BICUBIC = 1,
+    TLV_FILTER_LANCZOS = 2,
+    TLV_FILTER_BOX = 3,
+    TLV_FILTER_NEAREST = 4
+} tlv_filter;
+
+typedef struct tlv_recipe {
+    int size;                   /* of the network's input, square */
+    int resize;                 /* the shorter side before the centre crop; 0: squash to the size,
+                                   the aspect is not kept */
+    tlv_filter filter;
+    int bgr;                    /* 1: channels in the order blue, green, red */
+    double mean[3], std[3];     /* (sample / 255 - mean) / std, channel by channel; std 0 is 1 */
+} tlv_recipe;
+
+/* "shorter side 256 bilinear, centre crop 224x224, RGB, mean .485 .456 .406, std .229 .224 .225"
+ * into buf (always terminated); returns buf. */
+char *tlv_recipe_text(const tlv_recipe *r, char *buf, size_t n);
+/* "size=224 resize=256 filter=bilinear ...": for metadata, and back (0 if the text is no
+ * recipe). */
+char *tlv_recipe_write(const tlv_recipe *r, char *buf, size_t n);
+int tlv_recipe_read(tlv_recipe *r, const char *text);
+
 /* ---- files of tensors (safetensors.c) --------------------------------------------------------- *
  * Format: a little-endian length, a JSON header {name: {dtype, shape, data_offsets}, __metadata__},
  * data (huggingface/safetensors).  Files are mapped.  A header that lies (overlaps, gaps, overflow,

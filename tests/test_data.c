@@ -419,8 +419,9 @@ static void test_split(void)
 
 /* ---- batches --------------------------------------------------------------------------------- */
 
-static const tlv_batch_opts PLAIN = { .size = 32, .mean = { 0.485, 0.456, 0.406 },
-                                      .std = { 0.229, 0.224, 0.225 } };
+static const tlv_batch_opts PLAIN = {
+    .recipe = { .size = 32, .mean = { 0.485, 0.456, 0.406 }, .std = { 0.229, 0.224, 0.225 } }
+};
 
 static void test_batch_values(void)
 {
@@ -438,9 +439,9 @@ static void test_batch_values(void)
     for (int i = 0; i < 3 * IMAGE; i++) {
         int image = i / IMAGE, ch = i / 1024 % 3, p = i % 1024;
         int byte = tlv_dataset_pixels(d, index[1 + image])[3 * p + ch];
-        double want = (byte / 255.0 - PLAIN.mean[ch]) / PLAIN.std[ch];
-        float scale = (float)(1 / (255 * PLAIN.std[ch]));
-        float shift = (float)(-PLAIN.mean[ch] / PLAIN.std[ch]);
+        double want = (byte / 255.0 - PLAIN.recipe.mean[ch]) / PLAIN.recipe.std[ch];
+        float scale = (float)(1 / (255 * PLAIN.recipe.std[ch]));
+        float shift = (float)(-PLAIN.recipe.mean[ch] / PLAIN.recipe.std[ch]);
         worst = fmax(worst, fabs(x[i] - want));
         exact &= x[i] == (float)byte * scale + shift;
     }
@@ -448,7 +449,7 @@ static void test_batch_values(void)
     EXPECT(exact, "not one product and one sum of f32");
 
     // deviation 0 means 1: the bytes / 255
-    b = tlv_dataset_batch(c, d, index, 0, 1, (tlv_batch_opts){ .size = 32 });
+    b = tlv_dataset_batch(c, d, index, 0, 1, (tlv_batch_opts){ .recipe = { .size = 32 } });
     EXPECT_STATUS(tlv_read(c, b.x, x, IMAGE), TLV_OK);
     EXPECT_CLOSE(x[1024 + 5], tlv_dataset_pixels(d, 9)[3 * 5 + 1] / 255.0, 1e-6, 0);
     tlv_dataset_close(d);
@@ -462,7 +463,7 @@ static void test_grey_is_repeated(void)
     tlv_dataset *d = small_set(c);
     REQUIRE(d, "%s", tlv_error_msg(c));
     const int64_t index[1] = { 4 };
-    tlv_batch_opts o = { .size = 3 };
+    tlv_batch_opts o = { .recipe.size = 3 };
     tlv_batch b = tlv_dataset_batch(c, d, index, 0, 1, o);
     REQUIRE(b.x, "%s", tlv_error_msg(c));
     EXPECT_STATUS(tlv_read(c, b.x, x, 27), TLV_OK);
@@ -499,7 +500,7 @@ static void test_resize(void)
     const int sizes[] = { 1, 2, 3, 4, 5, 7, 12, 64 };
     for (size_t k = 0; k < sizeof sizes / sizeof sizes[0]; k++) {
         int n = sizes[k];
-        tlv_batch b = tlv_dataset_batch(c, d, index, 1, 1, (tlv_batch_opts){ .size = n });
+        tlv_batch b = tlv_dataset_batch(c, d, index, 1, 1, (tlv_batch_opts){ .recipe.size = n });
         EXPECT_STATUS(tlv_read(c, b.x, x, 3 * n * n), TLV_OK);
         double worst = 0;
         for (int i = 0; i < n * n; i++) {
@@ -537,7 +538,7 @@ static void test_crop_and_flip(void)
     REQUIRE(d, "%s", tlv_error_msg(c));
     int64_t index[N];
     for (int i = 0; i < N; i++) index[i] = N - 1 - i;
-    tlv_batch_opts o = { .size = 32, .augment = { .pad_crop = PAD, .flip = 1 },
+    tlv_batch_opts o = { .recipe.size = 32, .augment = { .pad_crop = PAD, .flip = 1 },
                          .key = tlv_rng_stream(c, "augment") };
     for (int from = 0; from < N; from += 10) {
         tlv_scope s = tlv_scope_begin(c);
@@ -575,7 +576,7 @@ static void test_augmentation_depends_on_place(void)
     REQUIRE(d, "%s", tlv_error_msg(c));
     int64_t index[20];
     for (int i = 0; i < 20; i++) index[i] = 5;                  // one image, many places
-    tlv_batch_opts o = { .size = 32, .augment = { .pad_crop = 4, .flip = 1 },
+    tlv_batch_opts o = { .recipe.size = 32, .augment = { .pad_crop = 4, .flip = 1 },
                          .key = tlv_rng_stream(c, "augment") };
     tlv_batch b = tlv_dataset_batch(c, d, index, 0, 20, o);
     EXPECT_STATUS(tlv_read(c, b.x, whole, 20 * IMAGE), TLV_OK);
@@ -606,7 +607,7 @@ static void test_batches_at_any_thread_count(void)
         int64_t index[N];
         for (int i = 0; i < N; i++) index[i] = i;
         tlv_batch_opts o = PLAIN;
-        o.size = SIZE;
+        o.recipe.size = SIZE;
         o.augment = (tlv_augment){ .pad_crop = 3, .flip = 1 };
         o.key = tlv_rng_stream(c, "augment");
         tlv_batch b = tlv_dataset_batch(c, d, index, 0, N, o);
@@ -630,14 +631,14 @@ static void test_batch_refuses(void)
         tlv_status code;
         const char *says;
     } cases[] = {
-        { 0, 0, { .size = 32 }, TLV_ERR_ARG, "0 images" },
-        { 0, -1, { .size = 32 }, TLV_ERR_ARG, "-1 images" },
-        { 0, 1, { .size = 0 }, TLV_ERR_ARG, "size 0" },
-        { 0, 1, { .size = 32, .augment = { .pad_crop = -1 } }, TLV_ERR_ARG, "" },
-        { 0, 1, { .size = 32, .augment = { .pad_crop = INT32_MAX } }, TLV_ERR_ARG,
+        { 0, 0, { .recipe.size = 32 }, TLV_ERR_ARG, "0 images" },
+        { 0, -1, { .recipe.size = 32 }, TLV_ERR_ARG, "-1 images" },
+        { 0, 1, { .recipe.size = 0 }, TLV_ERR_ARG, "size 0" },
+        { 0, 1, { .recipe.size = 32, .augment = { .pad_crop = -1 } }, TLV_ERR_ARG, "" },
+        { 0, 1, { .recipe.size = 32, .augment = { .pad_crop = INT32_MAX } }, TLV_ERR_ARG,
           "pad_crop 2147483647" },
-        { 0, 2, { .size = 32 }, TLV_ERR_INDEX, "index 1 is 10" },
-        { 2, 1, { .size = 32 }, TLV_ERR_INDEX, "index 2 is -1" },
+        { 0, 2, { .recipe.size = 32 }, TLV_ERR_INDEX, "index 1 is 10" },
+        { 2, 1, { .recipe.size = 32 }, TLV_ERR_INDEX, "index 2 is -1" },
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         tlv_batch b = tlv_dataset_batch(c, d, index, cases[i].from, cases[i].n, cases[i].o);

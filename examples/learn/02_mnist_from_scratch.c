@@ -34,7 +34,8 @@ static tlv_tensor *forward(const tlv_run *r, const net *m, const tlv_tensor *x)
 
 static tlv_batch_opts input(void)
 {
-    return (tlv_batch_opts){ .size = SIDE, .mean = { .13, .13, .13 }, .std = { .31, .31, .31 } };
+    tlv_recipe r = { .size = SIDE, .mean = { .13, .13, .13 }, .std = { .31, .31, .31 } };
+    return (tlv_batch_opts){ .recipe = r };
 }
 
 static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }

@@ -137,8 +137,7 @@ static int detect(const tlvi_names *f, int depth, int *classes)
 }
 
 #define RECIPE                                                                                     \
-    { 224, { 0.485, 0.456, 0.406 }, { 0.229, 0.224, 0.225 },                                       \
-      "shorter side 256 bilinear, centre crop 224, mean .485 .456 .406, std .229 .224 .225" }
+    { .size = 224, .resize = 256, .mean = { 0.485, 0.456, 0.406 }, .std = { 0.229, 0.224, 0.225 } }
 #define ENTRY(depth)                                                                          \
     {                                                                                         \
         "resnet" #depth, "fc", 1000, RECIPE, sizeof(resnet), depth, init, features, classify, \

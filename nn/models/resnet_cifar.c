@@ -103,11 +103,8 @@ static int detect(const tlvi_names *f, int depth, int *classes)
     return 1;
 }
 
-#define RECIPE                                                \
-    {                                                         \
-        32, { 0.485, 0.456, 0.406 }, { 0.229, 0.224, 0.225 }, \
-            "32x32, mean .485 .456 .406, std .229 .224 .225"  \
-    }
+#define RECIPE                                                                                     \
+    { .size = 32, .mean = { 0.485, 0.456, 0.406 }, .std = { 0.229, 0.224, 0.225 } }
 #define ENTRY(depth)                                                                        \
     {                                                                                       \
         "resnet" #depth, "linear", 10, RECIPE, sizeof(resnet_cifar), depth, init, features, \
