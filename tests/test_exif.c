@@ -31,7 +31,8 @@ static void test_every_orientation_in_either_order(void)
                 block(p, big, type, 1, v);
                 // Type 2 is text: no number
                 EXPECT(tlvi_exif_orientation(p, BLOCK) == (type == 2 ? 1 : (int)v),
-                       "big %d type %d: %d, want %u", big, type, tlvi_exif_orientation(p, BLOCK), v);
+                       "big %d type %d: %d, want %u", big, type,
+                       tlvi_exif_orientation(p, BLOCK), v);
             }
 }
 
