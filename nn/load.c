@@ -17,6 +17,7 @@ typedef struct matching {
     const tlv_file *f;
     const char *path;
     tlv_load_opts o;
+    tlvi_rename rename;                 /* or NULL */
     int32_t *of_slot;                   /* [entries] index in the file, or -1 */
     uint8_t *used;                      /* [tensors of the file] */
     int prefixed;                       /* names that lost their "module." */
@@ -60,7 +61,11 @@ static const char *without_prefix(const char *name)
 
 static int find_in_file(matching *m, const char *name)
 {
-    char longer[512];
+    char theirs[256], longer[512];
+    if (m->rename) {
+        m->rename(name, theirs, sizeof theirs);
+        name = theirs;
+    }
     int i = tlv_file_find(m->f, name);
     if (i >= 0) return i;
     int len = snprintf(longer, sizeof longer, "%s%s", PREFIX, name);
@@ -125,8 +130,19 @@ static int converts(tlv_dtype from, const tlvi_entry *e)
     return is_float_dtype(from) && is_float_dtype((tlv_dtype)e->dtype);
 }
 
-static int same_shape(tlv_shape a, tlv_shape b)
+/* A 1x1 convolution is a linear layer: in some files it stands as one, in others as the other. */
+static tlv_shape without_tail(tlv_shape s)
 {
+    while (s.ndim > 2 && s.dim[s.ndim - 1] == 1) s.ndim--;
+    return s;
+}
+
+static int same_shape(const matching *m, tlv_shape a, tlv_shape b)
+{
+    if (m->rename) {
+        a = without_tail(a);
+        b = without_tail(b);
+    }
     return a.ndim == b.ndim && memcmp(a.dim, b.dim, (size_t)a.ndim * sizeof *a.dim) == 0;
 }
 
@@ -137,7 +153,7 @@ static tlv_status match_shapes(matching *m)
         int i = m->of_slot[s];
         const tlvi_entry *e = &m->p->schema->entry[s];
         if (i < 0) continue;
-        if (!same_shape(tlv_file_shape(m->f, i), e->shape)) {
+        if (!same_shape(m, tlv_file_shape(m->f, i), e->shape)) {
             if (bad++ == 0) first = s;
             continue;
         }
@@ -257,8 +273,8 @@ static tlv_status load(matching *m, tlv_params *p)
     return m->c->err;
 }
 
-tlv_status tlv_params_load(tlv_ctx *c, tlv_params *p, const char *path, tlv_load_opts o,
-                           tlv_load_report *report)
+tlv_status tlvi_params_load_as(tlv_ctx *c, tlv_params *p, const char *path, tlv_load_opts o,
+                               tlvi_rename rename, tlv_load_report *report)
 {
     if (report) *report = (tlv_load_report){ 0 };
     c->in_hand[0] = NULL;
@@ -268,7 +284,7 @@ tlv_status tlv_params_load(tlv_ctx *c, tlv_params *p, const char *path, tlv_load
 
     size_t n = (size_t)tlv_params_count(p), n_file = (size_t)tlv_file_count(f);
     size_t bytes = n * sizeof(int32_t) + n_file;
-    matching m = { .c = c, .p = p, .f = f, .path = path, .o = o };
+    matching m = { .c = c, .p = p, .f = f, .path = path, .o = o, .rename = rename };
     m.of_slot = tlvi_alloc(c, bytes);
     if (m.of_slot) {
         m.used = (uint8_t *)(m.of_slot + n);
@@ -279,6 +295,12 @@ tlv_status tlv_params_load(tlv_ctx *c, tlv_params *p, const char *path, tlv_load
     tlv_file_close(f);
     if (report && c->err == TLV_OK) *report = m.r;
     return c->err;
+}
+
+tlv_status tlv_params_load(tlv_ctx *c, tlv_params *p, const char *path, tlv_load_opts o,
+                           tlv_load_report *report)
+{
+    return tlvi_params_load_as(c, p, path, o, NULL, report);
 }
 
 /* ---- saving ---------------------------------------------------------------------------------- */

@@ -1,18 +1,9 @@
-/* model.c -- the face that all architectures show: open by name or by file, forward, features,
- * head. */
+/* model.c -- the face that all architectures show: open by name, forward, features, head, names. */
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "nn/models/arch.h"
-
-struct tlv_model {
-    tlv_ctx *c;
-    const tlvi_arch *arch;
-    tlv_params *params;
-    void *module;
-    int classes;
-    tlv_dtype dtype;
-};
+#include "tensor/json.h"
 
 /* ---- the architectures ----------------------------------------------------------------------- */
 
@@ -29,22 +20,43 @@ const char *const *tlv_model_archs(void)
     return names;
 }
 
-static const tlvi_arch *find_arch(tlv_ctx *c, const char *name)
+const tlvi_arch *tlvi_arch_next(const tlvi_arch *a)
 {
-    char list[200] = "";
+    if (!a) return FAMILIES[0].at;
     for (int f = 0; f < N_FAMILIES; f++)
         for (int i = 0; i < FAMILIES[f].n; i++) {
-            const char *known = FAMILIES[f].at[i].name;
-            if (name && strcmp(name, known) == 0) return &FAMILIES[f].at[i];
-            snprintf(list + strlen(list), sizeof list - strlen(list), "%s%s", list[0] ? ", " : "",
-                     known);
+            if (a != &FAMILIES[f].at[i]) continue;
+            if (i + 1 < FAMILIES[f].n) return a + 1;
+            return f + 1 < N_FAMILIES ? FAMILIES[f + 1].at : NULL;
         }
+    return NULL;
+}
+
+const tlvi_arch *tlvi_arch_find(tlv_ctx *c, const char *name)
+{
+    char list[200] = "";
+    for (const tlvi_arch *a = tlvi_arch_next(NULL); a; a = tlvi_arch_next(a)) {
+        if (name && strcmp(name, a->name) == 0) return a;
+        size_t at = strlen(list);
+        snprintf(list + at, sizeof list - at, "%s%s", at ? ", " : "", a->name);
+    }
     char hint[240];
     c->in_hand[0] = NULL;                               // no op is at work
     snprintf(hint, sizeof hint, "there are: %s", list);
     tlvi_fail(c, TLV_ERR_ARG, hint, "there is no architecture '%s'", name ? name : "NULL");
     return NULL;
 }
+
+const tlvi_dialect *tlvi_dialect_find(const tlvi_arch *a, const char *name)
+{
+    for (int i = 0; name && i < a->n_dialects; i++)
+        if (strcmp(a->dialect[i].name, name) == 0) return &a->dialect[i];
+    return NULL;
+}
+
+const char *tlv_padding_name(tlv_padding p) { return p == TLV_PADDING_SAME ? "same" : "torch"; }
+
+/* ---- names in a file ------------------------------------------------------------------------- */
 
 int tlvi_names_find(const tlvi_names *f, const char *name)
 {
@@ -69,26 +81,79 @@ int tlvi_names_count(const tlvi_names *f, const char *pattern)
 int tlvi_names_classes(const tlvi_names *f, const char *head, int width)
 {
     int i = tlvi_names_find(f, head);
-    if (i < 0 || f->shape[i].ndim != 2 || f->shape[i].dim[1] != width) return 0;
-    return f->shape[i].dim[0] <= INT32_MAX ? (int)f->shape[i].dim[0] : 0;
+    if (i < 0) return 0;
+    const tlv_shape *s = &f->shape[i];
+    int conv = s->ndim == 4 && s->dim[2] == 1 && s->dim[3] == 1;
+    if ((s->ndim != 2 && !conv) || s->dim[1] != width) return 0;
+    return s->dim[0] <= INT32_MAX ? (int)s->dim[0] : 0;
+}
+
+int tlvi_names_head(const tlvi_names *f, const char *head, int width, tlv_model_info *found)
+{
+    found->has_head = tlvi_names_find(f, head) >= 0;
+    found->classes = tlvi_names_classes(f, head, width);
+    return found->classes > 0 || !found->has_head;
 }
 
 /* ---- opening --------------------------------------------------------------------------------- */
 
-static tlv_model *open_arch(tlv_ctx *c, const tlvi_arch *a, tlv_model_opts o)
+tlv_model_info tlvi_model_start(const tlvi_arch *a)
 {
-    TLVI_REQUIRE(c, o.classes >= 0, TLV_ERR_ARG, "0 takes the architecture's own", "%s: %d classes",
-                 a->name, o.classes);
+    return (tlv_model_info){ .arch = a->name, .has_head = 1, .linear_head = !a->conv_head };
+}
+
+static tlv_status check_opts(tlv_ctx *c, const tlvi_arch *a, tlv_model_opts o,
+                             const tlv_model_info *info)
+{
+    c->in_hand[0] = NULL;
+    TLVI_CHECK(c, o.classes >= 0, TLV_ERR_ARG, "0 takes the architecture's own", "%s: %d classes",
+               a->name, o.classes);
+    TLVI_CHECK(c, (unsigned)o.padding <= TLV_PADDING_SAME, TLV_ERR_ARG,
+               "TLV_PADDING_TORCH or TLV_PADDING_SAME", "%s: padding %d", a->name, (int)o.padding);
+    if (!a->has_settings)
+        TLVI_CHECK(c, (o.width == 0 || o.width == 1) && o.padding != TLV_PADDING_SAME && o.eps == 0
+                          && o.momentum == 0 && !o.folded,
+                   TLV_ERR_ARG, "leave width, padding, eps, momentum and folded at 0",
+                   "%s has one form only", a->name);
+    TLVI_CHECK(c, o.width >= 0 && o.width <= 8 && o.eps >= 0 && o.eps < 1 && o.momentum >= 0
+                      && o.momentum <= 1,
+               TLV_ERR_ARG, "width 0 .. 8, eps 0 .. 1, momentum 0 .. 1; 0 takes the usual value",
+               "%s: width %g, eps %g, momentum %g", a->name, o.width, o.eps, o.momentum);
+    TLVI_CHECK(c, o.width == 0 || info->width == 0 || o.width == info->width, TLV_ERR_ARG,
+               "leave width at 0: the file says it", "%s: width %g, but the file has %g", a->name,
+               o.width, info->width);
+    return c->err;
+}
+
+tlv_status tlvi_model_settle(tlv_ctx *c, const tlvi_arch *a, tlv_model_opts o, tlv_model_info *info)
+{
+    if (c->err || check_opts(c, a, o, info) != TLV_OK) return c->err;
+    const tlvi_dialect *d = tlvi_dialect_find(a, info->dialect);
+    if (!d) d = a->dialect;
+    info->arch = a->name;
+    info->dialect = d->name;
+    if (info->classes == 0) info->classes = o.classes ? o.classes : a->classes;
+    if (info->width == 0) info->width = o.width > 0 ? o.width : 1;
+    if (info->recipe.size == 0) info->recipe = d->recipe;
+    if (o.padding || !info->padding) info->padding = o.padding ? o.padding : d->padding;
+    if (o.eps > 0 || info->eps == 0) info->eps = o.eps > 0 ? o.eps : d->eps;
+    if (o.momentum > 0 || info->momentum == 0)
+        info->momentum = o.momentum > 0 ? o.momentum : d->momentum;
+    info->folded = info->folded || o.folded || d->folded;
+    info->dim = a->dim(a->variant, info);
+    return c->err;
+}
+
+tlv_model *tlvi_model_build(tlv_ctx *c, const tlvi_arch *a, const tlv_model_info *info, tlv_dtype d)
+{
     tlv_model *m = c->err ? NULL : tlvi_alloc(c, sizeof *m);
     if (!m) return NULL;
-    *m = (tlv_model){
-        .c = c, .arch = a, .classes = o.classes ? o.classes : a->classes, .dtype = o.dtype
-    };
+    *m = (tlv_model){ .c = c, .arch = a, .dtype = d, .info = *info };
     m->module = tlvi_alloc(c, a->bytes);
-    tlv_build *b = m->module ? tlv_build_begin(c, o.dtype) : NULL;
+    tlv_build *b = m->module ? tlv_build_begin(c, d) : NULL;
     if (b) {
         memset(m->module, 0, a->bytes);
-        a->init(m->module, b, a->variant, m->classes);
+        a->init(m->module, b, a->variant, info);
         m->params = tlv_build_end(b);
     }
     if (m->params) return m;
@@ -98,23 +163,76 @@ static tlv_model *open_arch(tlv_ctx *c, const tlvi_arch *a, tlv_model_opts o)
 
 tlv_model *tlv_model_open(tlv_ctx *c, const char *arch, tlv_model_opts o)
 {
-    const tlvi_arch *a = c->err ? NULL : find_arch(c, arch);
-    return a ? open_arch(c, a, o) : NULL;
+    const tlvi_arch *a = c->err ? NULL : tlvi_arch_find(c, arch);
+    if (!a) return NULL;
+    tlv_model_info info = tlvi_model_start(a);
+    return tlvi_model_settle(c, a, o, &info) == TLV_OK ? tlvi_model_build(c, a, &info, o.dtype)
+                                                       : NULL;
 }
 
 void tlv_model_close(tlv_model *m)
 {
     if (!m) return;
     tlv_params_close(m->params);
+    tlvi_free(m->c, m->class_names, m->class_bytes);
     tlvi_free(m->c, m->module, m->arch->bytes);
     tlvi_free(m->c, m, sizeof *m);
 }
 
-const char *tlv_model_arch(const tlv_model *m) { return m->arch->name; }
+tlv_conv_layer tlvi_conv_init(tlv_build *b, const char *name, int in, int out, int k,
+                              tlv_conv2d_opts o, int bias, tlv_init w)
+{
+    tlv_conv_layer m = { .in = in, .out = out, .k = k, .b = -1, .o = o };
+    tlv_build_push(b, name);
+    m.w = tlv_build_param(b, "weight", TLV_SHAPE(out, in / (o.groups ? o.groups : 1), k, k), w);
+    if (bias) m.b = tlv_build_param(b, "bias", TLV_SHAPE(out), tlv_init_zeros());
+    tlv_build_pop(b);
+    return m;
+}
+
+/* ---- what a model says of itself ------------------------------------------------------------- */
+
+const tlv_model_info *tlv_model_about(const tlv_model *m) { return &m->info; }
+const char *tlv_model_arch(const tlv_model *m) { return m->info.arch; }
+const char *tlv_model_dialect(const tlv_model *m) { return m->info.dialect; }
 tlv_params *tlv_model_params(const tlv_model *m) { return m->params; }
-int tlv_model_classes(const tlv_model *m) { return m->classes; }
+int tlv_model_classes(const tlv_model *m) { return m->info.classes; }
+int tlv_model_dim(const tlv_model *m) { return m->info.dim; }
+int tlv_model_has_head(const tlv_model *m) { return m->info.has_head; }
 const char *tlv_model_head(const tlv_model *m) { return m->arch->head; }
-const tlv_recipe *tlv_model_recipe(const tlv_model *m) { return &m->arch->recipe; }
+const tlv_recipe *tlv_model_recipe(const tlv_model *m) { return &m->info.recipe; }
+void tlv_model_set_recipe(tlv_model *m, const tlv_recipe *r) { m->info.recipe = *r; }
+
+const char *tlv_model_class_name(const tlv_model *m, int k)
+{
+    const char *s = m->class_names;
+    if (!s || k < 0 || k >= m->info.classes) return NULL;
+    while (k-- > 0) s += strlen(s) + 1;
+    return s;
+}
+
+tlv_status tlv_model_set_class_names(tlv_ctx *c, tlv_model *m, const char *const *names)
+{
+    size_t bytes = 0;
+    c->in_hand[0] = NULL;
+    for (int k = 0; names && k < m->info.classes; k++) {
+        TLVI_CHECK(c, names[k] && tlvi_utf8_ok(names[k]), TLV_ERR_ARG,
+                   "a name for every class, in UTF-8", "%s: the name of class %d of %d is %s",
+                   m->info.arch, k, m->info.classes, names[k] ? "not UTF-8" : "NULL");
+        bytes += strlen(names[k]) + 1;
+    }
+    char *to = bytes ? tlvi_alloc(c, bytes) : NULL;
+    if (bytes && !to) return c->err;
+    tlvi_free(m->c, m->class_names, m->class_bytes);
+    m->class_names = to;
+    m->class_bytes = bytes;
+    for (int k = 0; names && k < m->info.classes; k++) {
+        size_t n = strlen(names[k]) + 1;
+        memcpy(to, names[k], n);
+        to += n;
+    }
+    return c->err;
+}
 
 tlv_run tlv_model_run(tlv_ctx *c, const tlv_model *m, tlv_mode mode)
 {
@@ -124,19 +242,26 @@ tlv_run tlv_model_run(tlv_ctx *c, const tlv_model *m, tlv_mode mode)
 
 /* ---- forward --------------------------------------------------------------------------------- */
 
+static int takes(const tlv_run *r, const tlv_model *m, const tlv_tensor *x)
+{
+    if (!tlvi_ready1(r->c, m->arch->name, x)) return 0;
+    if (x->ndim == 4 && x->shape[1] == 3) return 1;
+    tlvi_fail(r->c, TLV_ERR_SHAPE, "images are [B,3,H,W], channels after batch", "%s: x is %s",
+              m->arch->name, tlvi_shape_str(x).s);
+    return 0;
+}
+
 tlv_tensor *tlv_model_features(const tlv_run *r, const tlv_model *m, const tlv_tensor *x)
 {
-    if (!tlvi_ready1(r->c, m->arch->name, x)) return NULL;
-    TLVI_REQUIRE(r->c, x->ndim == 4 && x->shape[1] == 3, TLV_ERR_SHAPE,
-                 "images are [B,3,H,W], channels after batch", "%s: x is %s", m->arch->name,
-                 tlvi_shape_str(x).s);
-    return m->arch->features(r, m->module, x);
+    return takes(r, m, x) ? m->arch->features(r, m->module, x) : NULL;
 }
 
 tlv_tensor *tlv_model_forward(const tlv_run *r, const tlv_model *m, const tlv_tensor *x)
 {
+    if (!takes(r, m, x)) return NULL;
+    if (!m->info.linear_head && m->arch->forward) return m->arch->forward(r, m->module, x);
     tlv_scope s = tlv_scope_begin(r->c);
-    tlv_tensor *h = tlv_model_features(r, m, x);
+    tlv_tensor *h = m->arch->features(r, m->module, x);
     return tlv_scope_end_keep(r->c, s, h ? m->arch->classify(r, m->module, h) : NULL);
 }
 
@@ -146,8 +271,13 @@ tlv_tensor *tlv_model_forward(const tlv_run *r, const tlv_model *m, const tlv_te
  * head. */
 tlv_status tlv_model_new_head(tlv_ctx *c, tlv_model *m, int classes)
 {
-    tlv_model *fresh = open_arch(c, m->arch,
-                                 (tlv_model_opts){ .classes = classes, .dtype = m->dtype });
+    c->in_hand[0] = NULL;
+    TLVI_CHECK(c, classes >= 0, TLV_ERR_ARG, "0 takes the architecture's own", "%s: %d classes",
+               m->arch->name, classes);
+    tlv_model_info info = m->info;
+    info.classes = classes ? classes : m->arch->classes;
+    info.has_head = info.linear_head = 1;
+    tlv_model *fresh = tlvi_model_build(c, m->arch, &info, m->dtype);
     if (!fresh) return c->err;
     char head[64];
     snprintf(head, sizeof head, "%s.*", m->arch->head);
@@ -165,97 +295,4 @@ tlv_status tlv_model_new_head(tlv_ctx *c, tlv_model *m, int classes)
     }
     tlv_model_close(fresh);
     return c->err;
-}
-
-/* ---- from a file ----------------------------------------------------------------------------- */
-
-static const char *without_module(const char *name)
-{
-    return strncmp(name, "module.", 7) == 0 ? name + 7 : name;
-}
-
-typedef struct listing { tlvi_names names; size_t bytes; } listing;
-
-static int list_file(tlv_ctx *c, const tlv_file *f, listing *l)
-{
-    int n = tlv_file_count(f);
-    l->bytes = (size_t)(n ? n : 1) * (sizeof(char *) + sizeof(tlv_shape));
-    tlv_shape *shape = tlvi_alloc(c, l->bytes);
-    if (!shape) return 0;
-    const char **name = (const char **)(void *)(shape + n);
-    for (int i = 0; i < n; i++) {
-        name[i] = without_module(tlv_file_name(f, i));
-        shape[i] = tlv_file_shape(f, i);
-    }
-    l->names = (tlvi_names){ n, name, shape };
-    return 1;
-}
-
-/* The architecture that the names fit, of those called `arch` (NULL: any); NULL if there is
- * none. */
-static const tlvi_arch *fitting(const tlvi_names *names, const char *arch, int *classes)
-{
-    for (int f = 0; f < N_FAMILIES; f++)
-        for (int i = 0; i < FAMILIES[f].n; i++) {
-            const tlvi_arch *a = &FAMILIES[f].at[i];
-            int k = 0;
-            if ((arch && strcmp(arch, a->name) != 0) || !a->detect(names, a->variant, &k)) continue;
-            *classes = k;
-            return a;
-        }
-    return NULL;
-}
-
-const char *tlv_model_detect(tlv_ctx *c, const char *path, int *classes)
-{
-    tlv_file *f = tlv_file_open(c, path);
-    listing l;
-    const tlvi_arch *a = NULL;
-    int k = 0;
-    if (f && list_file(c, f, &l)) {
-        a = fitting(&l.names, NULL, &k);
-        tlvi_free(c, (void *)l.names.shape, l.bytes);
-    }
-    tlv_file_close(f);
-    if (classes) *classes = k;
-    return a ? a->name : NULL;
-}
-
-static const tlvi_arch *detect(tlv_ctx *c, const tlvi_names *names, const char *arch,
-                               const char *path, int *classes)
-{
-    const tlvi_arch *fits = fitting(names, arch, classes);
-    if (fits) return fits;
-    const tlvi_arch *asked = arch ? find_arch(c, arch) : NULL;
-    if (c->err) return NULL;
-    if (asked) return asked; // the load will say in detail what does not fit
-    tlvi_fail(c, TLV_ERR_NAME, "see what is inside with tlv-inspect, or name the architecture",
-              "%s: its %d names (%s, ...) are of no architecture known here", path, names->n,
-              names->n ? names->name[0] : "none");
-    return NULL;
-}
-
-tlv_model *tlv_model_load(tlv_ctx *c, const char *path, const char *arch, tlv_model_opts o,
-                          tlv_load_report *report)
-{
-    tlv_file *f = tlv_file_open(c, path);
-    listing l;
-    if (!f || !list_file(c, f, &l)) {
-        tlv_file_close(f);
-        return NULL;
-    }
-    int classes = 0;
-    const tlvi_arch *a = detect(c, &l.names, arch, path, &classes);
-    tlvi_free(c, (void *)l.names.shape, l.bytes);
-    tlv_file_close(f);
-    if (!a) return NULL;
-    tlv_model_opts as_file = { .classes = classes ? classes : o.classes, .dtype = o.dtype };
-    tlv_model *m = open_arch(c, a, as_file);
-    if (!m) return NULL;
-    if (tlv_params_load(c, m->params, path, (tlv_load_opts){ 0 }, report) == TLV_OK
-        && (o.classes == 0 || o.classes == m->classes
-            || tlv_model_new_head(c, m, o.classes) == TLV_OK))
-        return m;
-    tlv_model_close(m);
-    return NULL;
 }

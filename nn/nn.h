@@ -180,30 +180,72 @@ tlv_tensor *tlv_ln_fwd(const tlv_run *r, const tlv_ln_layer *m, const tlv_tensor
 
 typedef struct tlv_model tlv_model;
 
+/* Where the zeros around a strided convolution go: published weights differ in it. */
+typedef enum tlv_padding {
+    TLV_PADDING_DEFAULT = 0,    /* the rule of the file's dialect; PyTorch's without a file */
+    TLV_PADDING_TORCH,          /* k/2 on every side */
+    TLV_PADDING_SAME /* TensorFlow's and Keras's "SAME": ceil(H / stride) outputs; where the number
+                        of zeros is odd, the odd one is at the bottom and at the right */
+} tlv_padding;
+const char *tlv_padding_name(tlv_padding p);                /* "torch", "same" */
+
+/* 0 means: as the file says, or as the architecture has it.  TLV_ERR_ARG where an architecture has
+ * no such setting, or where the file contradicts it. */
 typedef struct tlv_model_opts {
     int classes; /* 0: the architecture's own (10, 1000), or the checkpoint's */
     tlv_dtype dtype;                    /* TLV_F32 */
+    double width;                       /* multiplier of channels: 0.35, 0.5, 1, 1.4 ... */
+    tlv_padding padding;
+    double eps, momentum;               /* of batch norms; momentum as PyTorch counts it */
+    int folded; /* 1: batch norms are folded into convolutions with bias: none are left */
 } tlv_model_opts;
 
+/* What a model is beside its numbers: enough to build it again. */
+typedef struct tlv_model_info {
+    const char *arch;
+    const char *dialect;        /* whose names and rules the weights follow: "torchvision" ... */
+    int classes, dim;           /* dim: of the features, [B,dim] */
+    int has_head;               /* 0: the file had none, what stands there is random */
+    int linear_head;            /* 1: logits = features w^T + b, w [classes,dim] */
+    int folded;
+    double width, eps, momentum;
+    tlv_padding padding;
+    tlv_recipe recipe;          /* how the weights want their images */
+} tlv_model_info;
+
 /* Random weights: "resnet20", "resnet32", "resnet44", "resnet56" (32x32, option-A shortcut; He et
- * al. 2015, arXiv:1512.03385 section 4.2), "resnet18", "resnet34", "resnet50" (torchvision's).
- * TLV_ERR_ARG lists them. */
+ * al. 2015, arXiv:1512.03385 section 4.2), "resnet18", "resnet34", "resnet50" (torchvision's),
+ * "mobilenet_v2" (Sandler et al. 2018, arXiv:1801.04381), "squeezenet1_0" (Iandola et al. 2016,
+ * arXiv:1602.07360).  TLV_ERR_ARG lists them. */
 tlv_model *tlv_model_open(tlv_ctx *c, const char *arch, tlv_model_opts o);
 void tlv_model_close(tlv_model *m);                         /* and its parameters; accepts NULL */
 
+const tlv_model_info *tlv_model_about(const tlv_model *m);  /* changes with new_head, set_recipe */
 const char *tlv_model_arch(const tlv_model *m);
+const char *tlv_model_dialect(const tlv_model *m);
 tlv_params *tlv_model_params(const tlv_model *m);
 int tlv_model_classes(const tlv_model *m);
+int tlv_model_dim(const tlv_model *m);                      /* width of the features */
+/* 0: the weights came without a head, and none was made since: logits mean nothing. */
+int tlv_model_has_head(const tlv_model *m);
 const char *tlv_model_head(const tlv_model *m); /* "fc": its entries are fc.weight, fc.bias */
 const tlv_recipe *tlv_model_recipe(const tlv_model *m);
+void tlv_model_set_recipe(tlv_model *m, const tlv_recipe *r);   /* copied */
 const char *const *tlv_model_archs(void);                   /* names, NULL ends */
+
+/* Names of the classes, UTF-8: NULL if the model does not know them.  set copies as many as there
+ * are classes; NULL forgets them. */
+const char *tlv_model_class_name(const tlv_model *m, int k);
+tlv_status tlv_model_set_class_names(tlv_ctx *c, tlv_model *m, const char *const *names);
 
 /* A run over the model's own parameters. */
 tlv_run tlv_model_run(tlv_ctx *c, const tlv_model *m, tlv_mode mode);
-/* x [B,3,H,W] -> logits [B,classes];  features: what the head sees, [B,D]. */
+/* x [B,3,H,W] -> logits [B,classes];  features: pooled, [B,dim].  Where info.linear_head is set
+ * (everywhere but in SqueezeNet's published head), logits = features w^T + b. */
 tlv_tensor *tlv_model_forward(const tlv_run *r, const tlv_model *m, const tlv_tensor *x);
 tlv_tensor *tlv_model_features(const tlv_run *r, const tlv_model *m, const tlv_tensor *x);
-/* Replaces the head by a fresh one for so many classes. */
+/* Replaces the head by a fresh linear one for so many classes; keeps all else (numbers, frozen
+ * flags, recipe, dialect), forgets the names of the classes. */
 tlv_status tlv_model_new_head(tlv_ctx *c, tlv_model *m, int classes);
 
 /* ---- files (load.c) -------------------------------------------------------------------------- */
@@ -228,10 +270,24 @@ tlv_status tlv_params_load(tlv_ctx *c, tlv_params *p, const char *path, tlv_load
 tlv_status tlv_params_save(tlv_ctx *c, const tlv_params *p, const char *path,
                            const char *const *meta);
 
-/* Finds the architecture from the names and shapes in the file (o.classes 0: the file's) unless
- * arch is given, and loads it.  "module." prefixes are removed and reported. */
+/* ---- saved models (saved.c) ------------------------------------------------------------------ */
+
+/* One file that needs nothing else: parameters by PyTorch's names, and in its metadata the
+ * library's version, architecture, settings, recipe and class names.  A model without a head is
+ * saved without one.  extra: key, value ... NULL, beside those; may be NULL. */
+tlv_status tlv_model_save(tlv_ctx *c, const tlv_model *m, const char *path,
+                          const char *const *extra);
+
+/* Finds architecture, dialect and settings from names and shapes in the file (o.classes 0: the
+ * file's), and from the metadata of tlv_model_save, unless arch or o says otherwise, and loads it.
+ * "module." prefixes are removed and reported.  A file without a head (but otherwise whole) gets a
+ * random one: see tlv_model_has_head. */
 tlv_model *tlv_model_load(tlv_ctx *c, const char *path, const char *arch, tlv_model_opts o,
                           tlv_load_report *report);
+
+/* What tlv_model_load would make of a file, without reading its numbers; info->arch NULL if it is
+ * of no architecture known here. */
+tlv_status tlv_model_peek(tlv_ctx *c, const char *path, tlv_model_info *info);
 
 /* The architecture that names and shapes in a file belong to, and its classes (may be NULL); NULL
  * without an error if none is known here, NULL with the error if the file cannot be read. */

@@ -44,6 +44,11 @@ tlv_tensor *tlvi_params_make(tlv_params *p, int slot);
 /* The memory of an owned slot, about to be written: its version moves on.  NULL with TLV_ERR_STATE
  * while the set is borrowed. */
 void *tlvi_params_write(tlv_ctx *c, tlv_params *p, int slot);
+/* tlv_params_load from a file with names of its own, where 1x1 tails of shapes may be left out or
+ * added: rename puts the file's name of an entry into buf.  NULL: names and shapes as they are. */
+typedef void (*tlvi_rename)(const char *entry, char *buf, size_t n);
+tlv_status tlvi_params_load_as(tlv_ctx *c, tlv_params *p, const char *path, tlv_load_opts o,
+                               tlvi_rename rename, tlv_load_report *report);
 int tlvi_params_same(tlv_ctx *c, const char *what, const tlv_params *a, const tlv_params *b);
 
 #endif

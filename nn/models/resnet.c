@@ -61,7 +61,13 @@ static int block_init(block *m, tlv_build *b, int n, int in, int width, int stri
     return out;
 }
 
-static void init(void *module, tlv_build *b, int depth, int classes)
+static int dim(int depth, const tlv_model_info *info)
+{
+    (void)info;
+    return depth >= 50 ? 2048 : 512;
+}
+
+static void init(void *module, tlv_build *b, int depth, const tlv_model_info *info)
 {
     resnet *m = module;
     int size = 0;
@@ -83,7 +89,7 @@ static void init(void *module, tlv_build *b, int depth, int classes)
             tlv_build_pop(b);
         }
     }
-    m->fc = tlv_linear_init(b, "fc", in, classes, 1);
+    m->fc = tlv_linear_init(b, "fc", in, info->classes, 1);
 }
 
 static tlv_tensor *block_fwd(const tlv_run *r, const block *m, const tlv_tensor *x)
@@ -122,12 +128,12 @@ static tlv_tensor *classify(const tlv_run *r, const void *module, const tlv_tens
     return tlv_linear_fwd(r, &((const resnet *)module)->fc, h, TLV_ACT_NONE);
 }
 
-static int detect(const tlvi_names *f, int depth, int *classes)
+static int detect(const tlvi_names *f, int depth, tlv_model_info *found)
 {
     int size = 0;
     while (SIZES[size].depth != depth) size++;
-    *classes = tlvi_names_classes(f, "fc.weight", SIZES[size].n == 3 ? 2048 : 512);
-    if (*classes == 0 || tlvi_names_find(f, "conv1.weight") < 0) return 0;
+    if (!tlvi_names_head(f, "fc.weight", SIZES[size].n == 3 ? 2048 : 512, found)) return 0;
+    if (tlvi_names_find(f, "conv1.weight") < 0) return 0;
     for (int s = 0; s < STAGES; s++) {
         char pattern[40];
         snprintf(pattern, sizeof pattern, "layer%d.%%d.conv2.weight", s + 1);
@@ -136,11 +142,15 @@ static int detect(const tlvi_names *f, int depth, int *classes)
     return (tlvi_names_find(f, "layer1.0.conv3.weight") >= 0) == (SIZES[size].n == 3);
 }
 
-#define RECIPE                                                                                     \
-    { .size = 224, .resize = 256, .mean = { 0.485, 0.456, 0.406 }, .std = { 0.229, 0.224, 0.225 } }
-#define ENTRY(depth)                                                                          \
-    {                                                                                         \
-        "resnet" #depth, "fc", 1000, RECIPE, sizeof(resnet), depth, init, features, classify, \
-            detect                                                                            \
+static const tlvi_dialect PYTORCH = {
+    .name = "torchvision", .padding = TLV_PADDING_TORCH, .eps = 1e-5, .momentum = 0.1,
+    .recipe = { .size = 224, .resize = 256, .mean = { 0.485, 0.456, 0.406 },
+                .std = { 0.229, 0.224, 0.225 } },
+};
+#define ENTRY(layers)                                                                              \
+    {                                                                                              \
+        .name = "resnet" #layers, .head = "fc", .classes = 1000, .dialect = &PYTORCH,              \
+        .n_dialects = 1, .bytes = sizeof(resnet), .variant = layers, .dim = dim, .init = init,     \
+        .features = features, .classify = classify, .detect = detect                               \
     }
 const tlvi_arch tlvi_resnet[3] = { ENTRY(18), ENTRY(34), ENTRY(50) };

@@ -32,7 +32,14 @@ static void block_init(block *m, tlv_build *b, int i, int in, int out, int strid
     tlv_build_pop(b);
 }
 
-static void init(void *module, tlv_build *b, int depth, int classes)
+static int dim(int depth, const tlv_model_info *info)
+{
+    (void)depth;
+    (void)info;
+    return 64;
+}
+
+static void init(void *module, tlv_build *b, int depth, const tlv_model_info *info)
 {
     resnet_cifar *m = module;
     m->blocks = (depth - 2) / 6;
@@ -47,7 +54,7 @@ static void init(void *module, tlv_build *b, int depth, int classes)
             block_init(&m->at[s][i], b, i, in, out, s > 0 && i == 0 ? 2 : 1);
         tlv_build_pop(b);
     }
-    m->linear = tlv_linear_init(b, "linear", 64, classes, 1);
+    m->linear = tlv_linear_init(b, "linear", 64, info->classes, 1);
 }
 
 /* Option A: every second pixel, and zeros for the new channels, half before and half after. */
@@ -91,10 +98,10 @@ static tlv_tensor *classify(const tlv_run *r, const void *module, const tlv_tens
     return tlv_linear_fwd(r, &((const resnet_cifar *)module)->linear, h, TLV_ACT_NONE);
 }
 
-static int detect(const tlvi_names *f, int depth, int *classes)
+static int detect(const tlvi_names *f, int depth, tlv_model_info *found)
 {
-    *classes = tlvi_names_classes(f, "linear.weight", 64);
-    if (*classes == 0 || tlvi_names_find(f, "layer4.0.conv1.weight") >= 0) return 0;
+    if (!tlvi_names_head(f, "linear.weight", 64, found)) return 0;
+    if (tlvi_names_find(f, "layer4.0.conv1.weight") >= 0) return 0;
     for (int s = 1; s <= STAGES; s++) {
         char pattern[40];
         snprintf(pattern, sizeof pattern, "layer%d.%%d.conv2.weight", s);
@@ -103,11 +110,15 @@ static int detect(const tlvi_names *f, int depth, int *classes)
     return 1;
 }
 
-#define RECIPE                                                                                     \
-    { .size = 32, .mean = { 0.485, 0.456, 0.406 }, .std = { 0.229, 0.224, 0.225 } }
-#define ENTRY(depth)                                                                        \
-    {                                                                                       \
-        "resnet" #depth, "linear", 10, RECIPE, sizeof(resnet_cifar), depth, init, features, \
-            classify, detect                                                                \
+static const tlvi_dialect PYTORCH = {
+    .name = "pytorch", .padding = TLV_PADDING_TORCH, .eps = 1e-5, .momentum = 0.1,
+    .recipe = { .size = 32, .mean = { 0.485, 0.456, 0.406 },
+                .std = { 0.229, 0.224, 0.225 } },
+};
+#define ENTRY(layers)                                                                              \
+    {                                                                                              \
+        .name = "resnet" #layers, .head = "linear", .classes = 10, .dialect = &PYTORCH,            \
+        .n_dialects = 1, .bytes = sizeof(resnet_cifar), .variant = layers, .dim = dim, .init = init,\
+        .features = features, .classify = classify, .detect = detect                               \
     }
 const tlvi_arch tlvi_resnet_cifar[4] = { ENTRY(20), ENTRY(32), ENTRY(44), ENTRY(56) };
