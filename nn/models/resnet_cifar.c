@@ -117,8 +117,9 @@ static const tlvi_dialect PYTORCH = {
 };
 #define ENTRY(layers)                                                                              \
     {                                                                                              \
-        .name = "resnet" #layers, .head = "linear", .classes = 10, .dialect = &PYTORCH,            \
-        .n_dialects = 1, .bytes = sizeof(resnet_cifar), .variant = layers, .dim = dim, .init = init,\
+        .name = "resnet" #layers, .head = "linear", .classes = 10,                                 \
+        .dialect = &PYTORCH, .n_dialects = 1, .bytes = sizeof(resnet_cifar),                       \
+        .variant = layers, .dim = dim, .init = init,                                               \
         .features = features, .classify = classify, .detect = detect                               \
     }
 const tlvi_arch tlvi_resnet_cifar[4] = { ENTRY(20), ENTRY(32), ENTRY(44), ENTRY(56) };
