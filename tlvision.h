@@ -10,5 +10,6 @@
 #include "nn/nn.h"
 #include "optim/optim.h"
 #include "data/data.h"
+#include "transfer/transfer.h"
 
 #endif
