@@ -311,6 +311,10 @@ tlv_tensor *tlv_conv2d_dx(tlv_ctx *c, const tlv_tensor *g, const tlv_tensor *w, 
 tlv_tensor *tlv_conv2d_dw(tlv_ctx *c, const tlv_tensor *g, const tlv_tensor *x, int64_t kh,
                           int64_t kw, tlv_conv2d_opts o);
 
+/* How this context convolves, "direct": a name that changes whenever the same inputs may give other
+ * bits, for what is kept beyond a run (features on disk). */
+const char *tlv_conv_algorithm(const tlv_ctx *c);
+
 /* ---- pooling (pool2d.c) ---------------------------------------------------------------------- */
 
 /* stride 0 means the kernel size; k_w, stride_w 0 mean the same as k, stride.  pad: top, bottom,

@@ -6,6 +6,12 @@
 #include "autograd/op.h"
 #include "tensor/direct.h"
 
+const char *tlv_conv_algorithm(const tlv_ctx *c)
+{
+    (void)c;
+    return "direct";
+}
+
 /* ---- geometry -------------------------------------------------------------------------------- */
 
 typedef struct geometry {

@@ -105,7 +105,7 @@ static void test_optima(void)
     tlv_ctx_close(c);
 }
 
-/* ---- cross-validation ------------------------------------------------------------------------- */
+/* ---- cross-validation ------------------------------------------------------------------------ */
 
 /* Every row is predicted once, the table falls, and the choice is the best of it, ties to the
  * larger penalty; another number of threads gives the same bits. */
@@ -202,7 +202,7 @@ static void test_stop_and_errors(void)
     tlv_ctx_close(c);
 }
 
-/* ---- prediction, a model ------------------------------------------------------------------------ */
+/* ---- prediction, a model --------------------------------------------------------------------- */
 
 static void test_predict(void)
 {

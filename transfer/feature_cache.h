@@ -14,7 +14,7 @@ tlvi_row_cache *tlvi_row_cache_open(tlv_ctx *c, const char *dir, const tlv_model
 int tlvi_row_cache_has(const tlvi_row_cache *k, int64_t i);             /* 0 without a cache */
 /* Row i is known now; x stays until the close.  Written to disk from time to time. */
 void tlvi_row_cache_add(tlvi_row_cache *k, int64_t i);
-/* Writes what is new, after another error too; accepts NULL. */
+/* Writes what is new; accepts NULL. */
 void tlvi_row_cache_close(tlvi_row_cache *k);
 
 #endif

@@ -91,7 +91,7 @@ static void run(job *j, int64_t n, int64_t batch, tlv_extract_report *rep)
         rep->misses += k;
         done += k;
         for (int64_t i = 0; i < k && j->cache; i++)
-            tlvi_row_cache_add(j->cache, j->row[i], j->out->x + j->row[i] * j->out->dim);
+            tlvi_row_cache_add(j->cache, j->row[i]);
         if (j->o.progress) rep->stopped = at < n && j->o.progress(j->o.user, done, n) != 0;
     }
     if (c->err == TLV_OK && done == n && j->o.progress) j->o.progress(j->o.user, n, n);
@@ -111,14 +111,16 @@ static tlv_status extract(job *j, int64_t n, tlv_extract_report *rep)
                    (long long)from, (long long)tlv_dataset_size(j->d));
     }
     if (j->o.cache_dir)
-        j->cache = tlvi_row_cache_open(c, j->o.cache_dir, j->m, j->d, j->index, n, j->out->x, rep);
+        j->cache = tlvi_row_cache_open(c, j->o.cache_dir, j->m, j->d, j->index, n, j->out->x,
+                                       j->out->dim, rep);
     j->image = tlvi_alloc(c, 2 * (size_t)batch * sizeof *j->image);
     if (j->image) {
         j->row = j->image + batch;
         run(j, n, batch, rep);
     }
     tlvi_free(c, j->image, 2 * (size_t)batch * sizeof *j->image);
-    return tlvi_row_cache_close(j->cache);
+    tlvi_row_cache_close(j->cache);
+    return c->err;
 }
 
 tlv_status tlv_extract_features(tlv_ctx *c, const tlv_model *m, const tlv_dataset *d,

@@ -14,7 +14,7 @@
 enum { FOLDS = 5, GRID = 9, MAX_ITER = 1000, HISTORY = 20 };
 static const double L2_MIN = 1e-4, L2_MAX = 1, TINY_STD = 1e-5;
 static const double DEPENDENT = 1e-12;  /* of the largest squared length: the row adds nothing */
-static const double CV_GRAD = 1e-5, LAST_GRAD = 1e-8;   /* largest part of the gradient at the end */
+static const double CV_GRAD = 1e-5, LAST_GRAD = 1e-8;   /* where a fit ends: the largest part */
 static const int64_t SMALL = 1 << 20;   /* numbers, below which folds are dealt to the threads */
 
 /* ---- the rows of a fit ----------------------------------------------------------------------- */
@@ -85,7 +85,7 @@ static tlv_tensor *labels(tlv_ctx *c, const tlv_features *f, const int64_t *inde
     return t;
 }
 
-/* ---- the basis of the rows' span --------------------------------------------------------------- */
+/* ---- the basis of the rows' span ------------------------------------------------------------- */
 
 /* Four sums, so that the additions need not wait for each other. */
 static double dot(int64_t n, const double *a, const double *b)
@@ -188,7 +188,7 @@ static void space_weights(const space *s, const double *a, double *u, double *w)
     }
 }
 
-/* ---- one fit ------------------------------------------------------------------------------------ */
+/* ---- one fit --------------------------------------------------------------------------------- */
 
 typedef struct problem { const space *s; double l2; } problem;
 
@@ -220,7 +220,7 @@ static tlv_status minimise(const space *s, tlv_params *p, double l2, double grad
     return tlv_lbfgs(s->c, p, objective, &q, o, r);
 }
 
-/* ---- cross-validation ---------------------------------------------------------------------------- */
+/* ---- cross-validation ------------------------------------------------------------------------ */
 
 typedef struct search {
     const tlv_features *f;
@@ -345,7 +345,7 @@ static double cross_validate(tlv_ctx *c, const tlv_features *f, const tlv_probe_
     return c->err || q.stopped ? 0 : r->table[r->chosen].l2;
 }
 
-/* ---- the whole --------------------------------------------------------------------------------- */
+/* ---- the whole ------------------------------------------------------------------------------- */
 
 static tlv_status check(tlv_ctx *c, const tlv_features *f, const tlv_probe_opts *o)
 {
@@ -367,7 +367,8 @@ static tlv_status check(tlv_ctx *c, const tlv_features *f, const tlv_probe_opts 
                "penalties are positive, and the grid goes from the smaller to the larger",
                "probe: penalty %g, grid from %g to %g", o->l2, lo, hi);
     TLVI_CHECK(c, o->n_l2 >= 0 && o->n_l2 <= TLV_PROBE_GRID && (o->folds == 0 || o->folds >= 2),
-               TLV_ERR_ARG, "0 takes the usual", "probe: %d penalties, %d folds", o->n_l2, o->folds);
+               TLV_ERR_ARG, "0 takes the usual", "probe: %d penalties, %d folds", o->n_l2,
+               o->folds);
     return TLV_OK;
 }
 
@@ -458,7 +459,7 @@ void tlv_probe_close(tlv_probe *p)
     *p = (tlv_probe){ 0 };
 }
 
-/* ---- what it says ------------------------------------------------------------------------------- */
+/* ---- what it says ---------------------------------------------------------------------------- */
 
 tlv_status tlv_probe_predict(tlv_ctx *c, const tlv_probe *p, const tlv_features *f, float *prob,
                              int64_t *confusion, tlv_score *score)
@@ -494,7 +495,7 @@ static tlv_status set_entry(tlv_ctx *c, tlv_model *m, const char *what, int64_t 
     snprintf(name, sizeof name, "%s.%s", head, what);
     int slot = tlv_params_find(p, name);
     tlv_tensor *old = slot < 0 ? NULL : tlv_params_get(p, slot);
-    TLVI_CHECK(c, old && tlv_numel(old) == n, TLV_ERR_SHAPE, "fit the probe on this model's features",
+    TLVI_CHECK(c, old && tlv_numel(old) == n, TLV_ERR_SHAPE, "fit it on this model's features",
                "%s: its head %s does not hold a probe's %lld numbers", tlv_model_arch(m), name,
                (long long)n);
     tlv_tensor *t = tlv_cast(c, tlv_from(c, tlv_shape_of(old), v, 0), tlv_dtype_of(old));

@@ -40,7 +40,8 @@ enum { TLV_CACHE_KEY = 32 };    /* hexadecimal digits */
 typedef struct tlv_extract_report {
     int64_t hits, misses;       /* rows out of the cache; rows computed (0 hits without a cache) */
     int shards, damaged;        /* files of the cache that were read; that were ignored */
-    char damage[512];           /* the first of these: "PATH: reason" */
+    int64_t unwritten;          /* new rows that the cache could not take (a full disk) */
+    char damage[512];           /* the first of these troubles: "PATH: reason" */
     char set_key[TLV_CACHE_KEY + 1];    /* the folder of this model in the cache; "" without one */
     int stopped;
 } tlv_extract_report;
@@ -56,13 +57,13 @@ typedef struct tlv_extract_report {
  * folder may be deleted at any time.  Images that tlv_dataset_keep reduced are found as their files
  * are: keep them at the recipe's own size and filter, or use no cache.
  *
- * Errors: those of tlv_dataset_batch and of models; TLV_ERR_IO if the cache cannot be written. */
+ * Errors: those of tlv_dataset_batch and of models; TLV_ERR_IO if the cache has no folder. */
 tlv_status tlv_extract_features(tlv_ctx *c, const tlv_model *m, const tlv_dataset *d,
                                 const int64_t *index, int64_t n, tlv_extract_opts o,
                                 tlv_features *out, tlv_extract_report *report);
 void tlv_features_close(tlv_features *f);                   /* accepts NULL and an empty one */
 
-/* ---- scores (score.c) ------------------------------------------------------------------------- */
+/* ---- scores (score.c) ------------------------------------------------------------------------ */
 
 typedef struct tlv_score {
     int64_t n, right;           /* images looked at; of them recognised */
@@ -103,7 +104,7 @@ typedef struct tlv_probe_opts {
     double l2;                  /* above 0: this penalty; 0: the best of the grid */
     double l2_min, l2_max;      /* ends of the grid, evenly spaced logarithms; 0: 1e-4 and 1 */
     int n_l2;                   /* up to TLV_PROBE_GRID; 0: 9 */
-    int folds;                  /* of the cross-validation; 0: 5; at most as many as rows */
+    int folds;                  /* of the cross-validation; 0: 5; at most as many as there are rows */
     tlv_rng_key key;            /* of the folds */
     tlv_progress_fn progress;   /* fits */
     void *user;
