@@ -104,7 +104,7 @@ typedef struct tlv_probe_opts {
     double l2;                  /* above 0: this penalty; 0: the best of the grid */
     double l2_min, l2_max;      /* ends of the grid, evenly spaced logarithms; 0: 1e-4 and 1 */
     int n_l2;                   /* up to TLV_PROBE_GRID; 0: 9 */
-    int folds;                  /* of the cross-validation; 0: 5; at most as many as there are rows */
+    int folds;                  /* of the cross-validation; 0: 5; at most the rows */
     tlv_rng_key key;            /* of the folds */
     tlv_progress_fn progress;   /* fits */
     void *user;
