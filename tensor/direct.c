@@ -223,15 +223,25 @@ static void pack_chunk(void *arg, int64_t i, int worker)
                       panel_at(p, panel) + t * v->ic * width * p->es);
 }
 
-void tlvi_conv_follow(const tlvi_conv *v, const tlvi_kset *k, int64_t b, int64_t i, int64_t j,
-                      int64_t n, int64_t col, int64_t cols)
+tlvi_conv_end tlvi_conv_end_at(const tlvi_conv *v, int64_t b, int64_t i, int64_t j, int64_t col)
+{
+    int64_t es = v->dtype == TLV_F64 ? 8 : 4;
+    return (tlvi_conv_end){ .scale = v->scale ? v->scale + col * es : NULL,
+                            .shift = v->shift ? v->shift + col * es : NULL,
+                            .res = v->res
+                                       ? v->res + (b * v->rb + i * v->rh + j * v->rw + col) * es
+                                       : NULL,
+                            .ldr = v->rw,
+                            .lo = v->lo,
+                            .hi = v->hi };
+}
+
+void tlvi_conv_act(const tlvi_conv *v, const tlvi_kset *k, int64_t b, int64_t i, int64_t j,
+                   int64_t n, int64_t col, int64_t cols)
 {
     int64_t es = v->dtype == TLV_F64 ? 8 : 4;
     char *y = v->y + (b * v->yb + i * v->yh + j * v->yw + col) * es;
-    const char *res = v->res ? v->res + (b * v->rb + i * v->rh + j * v->rw + col) * es : NULL;
-    k->conv_finish((size_t)n, (size_t)cols, y, v->yw, v->scale ? v->scale + col * es : NULL,
-                   v->shift ? v->shift + col * es : NULL, res, v->rw, v->lo, v->hi);
-    if (v->act < 0) return;
+    if (!v->follow || v->act < 0) return;
     for (int64_t q = 0; q < n; q++, y += v->yw * es) k->unary[v->act]((size_t)cols, y, y, 0, 0);
 }
 
@@ -254,8 +264,11 @@ static void run_panel(const plan *p, int64_t panel, const char *a, int64_t b, in
                                 seg + 3 * p->group[g], at, v->sw * p->pitch, panel_at(p, panel),
                                 width, y + (i * v->yh + lo * v->yw) * p->es, v->yw, g > 0);
             }
-    if (v->follow)
-        for (int64_t i = 0; i < rows; i++) tlvi_conv_follow(v, p->k, b, oy + i, ox, cols, col, n);
+    for (int64_t i = 0; v->follow && i < rows; i++) {
+        tlvi_conv_end e = tlvi_conv_end_at(v, b, oy + i, ox, col);
+        p->k->conv_finish((size_t)cols, (size_t)n, y + i * v->yh * p->es, v->yw, &e);
+        tlvi_conv_act(v, p->k, b, oy + i, ox, cols, col, n);
+    }
 }
 
 static void run_chunk(void *arg, int64_t i, int worker)

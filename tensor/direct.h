@@ -42,9 +42,11 @@ tlv_status tlvi_depthwise_run(tlv_ctx *c, const tlvi_conv *v);
 tlv_status tlvi_conv_dw_run(tlv_ctx *c, const tlvi_conv *v, char *dw);
 tlv_status tlvi_depthwise_dw_run(tlv_ctx *c, const tlvi_conv *v, char *dw);
 
-/* Shared by both files: what follows, on a row of `n` pixels and `cols` channels from `col`. */
-void tlvi_conv_follow(const tlvi_conv *v, const tlvi_kset *k, int64_t b, int64_t i, int64_t j,
-                      int64_t n, int64_t col, int64_t cols);
+/* Shared by both files: what follows, for pixel (b, i, j) and channel `col` on; and the rest of it, an
+ * activation that kernels do not know, on `n` pixels and `cols` channels from there. */
+tlvi_conv_end tlvi_conv_end_at(const tlvi_conv *v, int64_t b, int64_t i, int64_t j, int64_t col);
+void tlvi_conv_act(const tlvi_conv *v, const tlvi_kset *k, int64_t b, int64_t i, int64_t j,
+                   int64_t n, int64_t col, int64_t cols);
 
 /* Adds parts 1 .. n-1 (each `size` elements, one behind the other) to part 0, in that order. */
 void tlvi_sum_parts(tlv_ctx *c, const tlvi_kset *k, size_t es, int64_t n, int64_t size,

@@ -11,6 +11,7 @@
 typedef struct shape {
     const char *text;
     int b, c, h, w, o, k, stride, pad, dil, groups;
+    int more;                               /* padding below and at the right, beside pad */
 } shape;
 
 static const shape SHAPES[] = {
@@ -26,18 +27,27 @@ static const shape SHAPES[] = {
     { "groups", 3, 24, 15, 14, 36, 3, 1, 1, 2, 3 },
     { "depthwise", 4, 50, 21, 34, 50, 5, 1, 2, 1, 50 },
     { "depthwise, stride 2", 4, 33, 21, 34, 33, 3, 2, 1, 1, 33 },
+    { "depthwise, whole vectors", 3, 48, 19, 23, 48, 3, 1, 1, 1, 48, 0 },
+    { "depthwise, stride 2, padded at one side", 3, 24, 22, 18, 24, 3, 2, 0, 1, 24, 1 },
+    { "depthwise, dilated", 2, 21, 12, 17, 21, 3, 1, 2, 2, 21, 0 },
+    { "depthwise, dilated, stride 2, padded at one side", 2, 17, 15, 14, 17, 3, 2, 1, 2, 17, 2 },
+    { "depthwise, all border", 5, 19, 2, 2, 19, 3, 1, 1, 1, 19, 0 },
+    { "depthwise, an even filter", 2, 40, 9, 10, 40, 4, 1, 1, 1, 40, 1 },
+    { "1x1, few terms, one panel and a rest", 2, 8, 13, 11, 24, 1, 1, 0, 1, 1, 0 },
+    { "1x1, few channels out", 2, 48, 13, 11, 8, 1, 1, 0, 1, 1, 0 },
+    { "three channels, stride 2, padded at one side", 2, 3, 26, 22, 16, 3, 2, 0, 1, 1, 1 },
 };
 enum { SHAPE_COUNT = sizeof SHAPES / sizeof SHAPES[0] };
 
 static int out_size(const shape *s, int n)
 {
-    return (n + 2 * s->pad - s->dil * (s->k - 1) - 1) / s->stride + 1;
+    return (n + 2 * s->pad + s->more - s->dil * (s->k - 1) - 1) / s->stride + 1;
 }
 
 static tlv_conv2d_opts opts_of(const shape *s)
 {
     return (tlv_conv2d_opts){ .stride = s->stride,
-                              .pad = { s->pad, s->pad, s->pad, s->pad },
+                              .pad = { s->pad, s->pad + s->more, s->pad, s->pad + s->more },
                               .dilation = s->dil,
                               .groups = s->groups };
 }

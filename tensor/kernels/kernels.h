@@ -56,6 +56,25 @@ typedef struct tlvi_norm_grad {
     const void *a, *b, *c;          /* rows of n */
 } tlvi_norm_grad;
 
+/* What follows a convolution on the way out: y = min(hi, max(lo, y scale + shift + res)).  scale and
+ * shift are rows, pixels of res lie ldr apart; each may be NULL. */
+typedef struct tlvi_conv_end {
+    const void *scale, *shift, *res;
+    int64_t ldr;
+    double lo, hi;
+} tlvi_conv_end;
+
+/* acc[w_t + c] += sum_ij x[x_t + i x_row + j x_px + c] g[i g_row + j g_px + c] for i < rows, j < n,
+ * c < ch and n_tap pairs { x_t, w_t }. */
+typedef struct tlvi_depthwise_dw {
+    int64_t rows, n, n_tap;
+    size_t ch;
+    const int64_t *tap;
+    const void *x, *g;
+    int64_t x_row, x_px, g_row, g_px;
+    void *acc;
+} tlvi_depthwise_dw;
+
 /* All kernels for one floating type. */
 typedef struct tlvi_kset {
     tlvi_unary_fn unary[TLVI_UN_COUNT];
