@@ -42,8 +42,8 @@ tlv_status tlvi_depthwise_run(tlv_ctx *c, const tlvi_conv *v);
 tlv_status tlvi_conv_dw_run(tlv_ctx *c, const tlvi_conv *v, char *dw);
 tlv_status tlvi_depthwise_dw_run(tlv_ctx *c, const tlvi_conv *v, char *dw);
 
-/* Shared by both files: what follows, for pixel (b, i, j) and channel `col` on; and the rest of it, an
- * activation that kernels do not know, on `n` pixels and `cols` channels from there. */
+/* Shared by both files: what follows, for pixel (b, i, j) and channel `col` on; and the rest of it,
+ * an activation that its kernels do not know, on `n` pixels and `cols` channels from there. */
 tlvi_conv_end tlvi_conv_end_at(const tlvi_conv *v, int64_t b, int64_t i, int64_t j, int64_t col);
 void tlvi_conv_act(const tlvi_conv *v, const tlvi_kset *k, int64_t b, int64_t i, int64_t j,
                    int64_t n, int64_t col, int64_t cols);

@@ -56,8 +56,8 @@ typedef struct tlvi_norm_grad {
     const void *a, *b, *c;          /* rows of n */
 } tlvi_norm_grad;
 
-/* What follows a convolution on the way out: y = min(hi, max(lo, y scale + shift + res)).  scale and
- * shift are rows, pixels of res lie ldr apart; each may be NULL. */
+/* What follows a convolution on the way out: y = min(hi, max(lo, y scale + shift + res)).  scale
+ * and shift are rows, pixels of res lie ldr apart; each may be NULL. */
 typedef struct tlvi_conv_end {
     const void *scale, *shift, *res;
     int64_t ldr;
