@@ -16,6 +16,9 @@ tlv_status tlvi_bmp_decode(tlv_ctx *c, const uint8_t *bytes, size_t n, const cha
 tlv_status tlvi_pnm_decode(tlv_ctx *c, const uint8_t *bytes, size_t n, const char *name,
                            tlv_image *out);
 
+/* 1 if an image has pixels, and at most 2^28; else TLV_ERR_FORMAT or TLV_ERR_LIMIT with name. */
+int tlvi_image_size_ok(tlv_ctx *c, const char *name, uint64_t w, uint64_t h);
+
 /* Orientation (1 to 8) in an EXIF block, which begins with "II" or "MM"; 1 if there is none. */
 int tlvi_exif_orientation(const uint8_t *exif, size_t n);
 

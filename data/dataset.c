@@ -1,46 +1,7 @@
 /* dataset.c -- data sets by their description, subsets, stratified splits. */
-#include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "data/reader.h"
-
-/* ---- files ----------------------------------------------------------------------------------- */
-
-int tlvi_file_exists(const char *path)
-{
-    FILE *f = fopen(path, "rb");
-    if (f) fclose(f);
-    return f != NULL;
-}
-
-static long long file_size(FILE *f)
-{
-    if (fseek(f, 0, SEEK_END) != 0) return -1;
-    long long n = ftell(f);
-    return fseek(f, 0, SEEK_SET) == 0 ? n : -1;
-}
-
-uint8_t *tlvi_read_file(tlv_ctx *c, const char *path, size_t *size)
-{
-    FILE *f = c->err ? NULL : fopen(path, "rb");
-    if (!f) {
-        tlvi_fail(c, TLV_ERR_IO, NULL, "%s: %s", path, strerror(errno));
-        return NULL;
-    }
-    long long n = file_size(f);
-    uint8_t *p = n >= 0 ? tlvi_alloc(c, (size_t)n + 1) : NULL;
-    if (n < 0)
-        tlvi_fail(c, TLV_ERR_IO, NULL, "%s: cannot tell its size: %s", path, strerror(errno));
-    if (p && fread(p, 1, (size_t)n, f) != (size_t)n) {
-        tlvi_fail(c, TLV_ERR_IO, NULL, "%s: cannot read %lld bytes: %s", path, n, strerror(errno));
-        tlvi_free(c, p, (size_t)n + 1);
-        p = NULL;
-    }
-    fclose(f);
-    *size = (size_t)(n < 0 ? 0 : n) + 1; // what tlvi_free wants: one byte more than the file has
-    return p;
-}
 
 /* ---- opening --------------------------------------------------------------------------------- */
 

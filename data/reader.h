@@ -27,7 +27,7 @@ tlv_status tlvi_read_cifar10(tlv_dataset *d, const char *dir, const char *split)
 tlv_status tlvi_read_idx(tlv_dataset *d, const char *images, const char *labels);
 tlv_status tlvi_draw_shapes(tlv_dataset *d, int64_t per_class, const char *split);
 
-/* A whole file in pool memory (freed by tlvi_free with *size); NULL with TLV_ERR_IO. */
+/* files.c.  A whole file in pool memory (freed by tlvi_free with *size); NULL with TLV_ERR_IO. */
 uint8_t *tlvi_read_file(tlv_ctx *c, const char *path, size_t *size);
 int tlvi_file_exists(const char *path);
 
