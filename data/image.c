@@ -305,10 +305,11 @@ static void turn(const tlv_image *m, walk s, tlv_image *to)
     enum { TILE = 32 };
     size_t size = (size_t)m->channels * (size_t)(m->depth / 8);
     const uint8_t *from = m->samples;
+    uint8_t *made = to->samples;
     for (int ty = 0; ty < to->h; ty += TILE)
         for (int tx = 0; tx < to->w; tx += TILE)
             for (int y = ty; y < ty + TILE && y < to->h; y++) {
-                uint8_t *q = (uint8_t *)to->samples + ((size_t)y * (size_t)to->w + (size_t)tx) * size;
+                uint8_t *q = made + ((size_t)y * (size_t)to->w + (size_t)tx) * size;
                 for (int x = tx; x < tx + TILE && x < to->w; x++) {
                     const uint8_t *p = from + (s.first + y * s.dy + x * s.dx) * (ptrdiff_t)size;
                     for (size_t k = 0; k < size; k++) *q++ = p[k];

@@ -21,6 +21,9 @@ symbolizer                          llvm
 clang-omp                           libomp-dev
 cmd:valgrind                        valgrind libc6-dbg
 cmd:qemu-aarch64                    qemu-user
+cmd:pngtopnm                        netpbm
+python:PIL                          python3-pil
+python:numpy                        python3-numpy
 cmd:aarch64-linux-gnu-gcc           gcc-aarch64-linux-gnu libc6-dev-arm64-cross
 TXT
 }
@@ -31,6 +34,7 @@ have() {
     cmd:*)      command -v "${1#cmd:}" >/dev/null ;;
     clang-rt)   links clang -fsanitize=address ;;
     clang-omp)  links clang -fopenmp ;;
+    python:*)   /usr/bin/python3 -c "import ${1#python:}" 2>/dev/null ;;
     symbolizer) command -v llvm-symbolizer >/dev/null ;;
     esac
 }
