@@ -79,6 +79,9 @@ static int evaluate(tlv_ctx *c, const options *o, const tlv_dataset *d, const tl
 {
     FILE *f = cli_text_stream(o->json);
     print_setup(f, c, o, d, m, r);
+    if (!tlv_model_has_head(m))
+        return cli_error("train a head for these classes: tlv-finetune",
+                         "the weights have no head: there is nothing to evaluate");
     if (tlv_dataset_classes(d) > tlv_model_classes(m))
         return cli_error("train a head for these classes: tlv-finetune",
                          "the model knows %d classes but the data has %d", tlv_model_classes(m),

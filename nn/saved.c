@@ -181,10 +181,10 @@ static void add_report(tlv_load_report *r, const tlv_model *m, const tlvi_dialec
 {
     size_t at = strlen(r->text);
     if (naming != m->arch->dialect)
-        snprintf(r->text + at, sizeof r->text - at, ", named as %s does", naming->name);
+        snprintf(r->text + at, sizeof r->text - at, ", dialect %s", naming->name);
     at = strlen(r->text);
     if (!m->info.has_head)
-        snprintf(r->text + at, sizeof r->text - at, ": the file has no head, %s is random",
+        snprintf(r->text + at, sizeof r->text - at, "; the file has no head: %s is random",
                  m->arch->head);
 }
 
