@@ -184,7 +184,7 @@ static tlv_tensor *classify(const tlv_run *r, const void *module, const tlv_tens
 
 /* ---- other names of the same entries --------------------------------------------------------- */
 
-/* Where an entry stands: "features.3.conv.1.1.bias" -> part 3, DEPTHWISE, its batch norm, "bias". */
+/* Where an entry stands: "features.3.conv.1.1.bias": part 3, DEPTHWISE, its batch norm, "bias". */
 typedef struct place { int part, layer, bn; const char *rest; } place;
 
 /* 0 for the head's entries: rest is then "weight" or "bias". */
@@ -236,8 +236,8 @@ static void tflite_name(const char *entry, char *buf, size_t n)
 {
     place p;
     int at = 52;
-    if (place_of(entry, &p)) at = p.part == 0 ? 0 : 3 * (p.part - 1) + (p.part < LAST ? p.layer : 0);
-    int depthwise = at < 52 && p.part > 0 && p.part < LAST && p.layer == DEPTHWISE;
+    if (place_of(entry, &p)) at = p.part == 0 ? 0 : 3 * (p.part - 1) + p.layer;
+    int depthwise = p.part > 0 && p.layer == DEPTHWISE;
     snprintf(buf, n, "%s%02d.%s", depthwise ? "dw" : "conv", at, p.rest);
 }
 
@@ -277,8 +277,9 @@ static int widths_in(const tlvi_names *f, const tlvi_dialect *d, int64_t w[WIDTH
             snprintf(entry, sizeof entry, "features.%d.conv.%d.weight", part, part == 1 ? 1 : 2);
         if (k > 0 && k < WIDTHS - 1) part += STAGE[k - 1].blocks;
         int i = find_as(f, d, entry);
-        if (i < 0 || f->shape[i].ndim != 4) return 0;
+        if (i < 0 || f->shape[i].ndim != 4 || f->shape[i].dim[1] < 1) return 0;
         w[k] = f->shape[i].dim[0];
+        if (k == WIDTHS - 1 && f->shape[i].dim[1] != w[STAGES]) return 0;
     }
     return 1;
 }
