@@ -1,12 +1,14 @@
 /* idx.c -- IDX files (MNIST): two zero bytes, a type byte (8: unsigned byte), the number of dims,
- * big-endian dims, data. */
+ * big-endian dims, data.  Plain, or compressed with gzip, which their first bytes tell. */
 #include <stdio.h>
 
-#include "data/reader.h"
+#include "data/codec.h"
+
+enum { MOST_HEAD = 4 + 4 * 4, MAX_INFLATION = 1032 /* of deflate: 258 bytes for 2 bits */ };
 
 typedef struct idx {
     uint8_t *file;
-    size_t size;
+    size_t room, have;              /* of file: as allocated, bytes of the (unpacked) file */
     const uint8_t *data;
     int ndim;
     int64_t dim[4];
@@ -19,12 +21,8 @@ static int64_t be32(const uint8_t *p)
 
 static int parse(tlv_ctx *c, const char *path, idx *x)
 {
-    size_t have = x->size - 1;
+    size_t have = x->have;
     const uint8_t *p = x->file;
-    if (have >= 2 && p[0] == 0x1f && p[1] == 0x8b) {
-        tlvi_fail(c, TLV_ERR_FORMAT, "unpack it with gunzip", "%s: it is gzip-compressed", path);
-        return 0;
-    }
     if (have < 4 || p[0] || p[1] || p[2] != 8 || p[3] < 1 || p[3] > 4
         || have < 4 + 4 * (size_t)p[3]) {
         tlvi_fail(c, TLV_ERR_FORMAT, NULL, "%s: not an IDX file of bytes with 1 to 4 dims", path);
@@ -46,11 +44,62 @@ static int parse(tlv_ctx *c, const char *path, idx *x)
     return 0;
 }
 
+/* The size that the first n bytes of a file announce; n if they announce nothing. */
+static uint64_t announced(const uint8_t *head, size_t n)
+{
+    int ndim = n >= 4 ? head[3] : 0;
+    uint64_t data = 1, most = (uint64_t)1 << 62;
+    if (ndim < 1 || ndim > 4 || n < 4 + 4 * (size_t)ndim) return n;
+    for (int i = 0; i < ndim; i++) {
+        uint64_t dim = (uint64_t)be32(head + 4 + 4 * i);
+        data = dim && data > most / dim ? most : data * dim;
+    }
+    return 4 + 4 * (uint64_t)ndim + data;
+}
+
+/* The unpacked file instead of x->file.  Memory is taken for what the header says, if that many
+ * bytes can come out of the file at all; one byte more shows whether something follows. */
+static int unpack(tlv_ctx *c, const char *path, idx *x, tlvi_inflate *z)
+{
+    uint8_t head[MOST_HEAD];
+    const uint8_t *in = x->file;
+    size_t n = x->have, got = tlvi_inflate_read(z, &in, &n, head, sizeof head);
+    uint64_t want = announced(head, got);
+    if (want < got) want = got;
+    if (want > (uint64_t)x->have * MAX_INFLATION) {
+        tlvi_fail(c, TLV_ERR_FORMAT, NULL, "%s: %zu bytes of gzip cannot hold what its header says",
+                  path, x->have);
+        return 0;
+    }
+    size_t room = (size_t)want + 1;
+    uint8_t *file = tlvi_alloc(c, room);
+    if (!file) return 0;
+    memcpy(file, head, got);
+    got += tlvi_inflate_read(z, &in, &n, file + got, room - got);
+    const char *error = tlvi_inflate_error(z);
+    if (error || (got < room && !tlvi_inflate_ended(z)))
+        tlvi_fail(c, TLV_ERR_FORMAT, "the file is incomplete or damaged: download it again",
+                  "%s: broken gzip: %s", path, error ? error : "it is cut short");
+    tlvi_free(c, x->file, x->room);
+    x->file = file;
+    x->room = room;
+    x->have = got;
+    return c->err == TLV_OK;
+}
+
 static int open_idx(tlv_ctx *c, const char *path, idx *x)
 {
     *x = (idx){ 0 };
-    x->file = tlvi_read_file(c, path, &x->size);
-    return x->file && parse(c, path, x);
+    x->file = tlvi_read_file(c, path, &x->room);
+    if (!x->file) return 0;
+    x->have = x->room - 1;
+    if (x->have >= 2 && x->file[0] == 0x1f && x->file[1] == 0x8b) {
+        tlvi_inflate *z = tlvi_inflate_open(c, TLVI_GZIP);
+        int ok = z && unpack(c, path, x, z);
+        tlvi_inflate_close(z);
+        if (!ok) return 0;
+    }
+    return parse(c, path, x);
 }
 
 static tlv_status fill(tlv_dataset *d, const char *path, const idx *images, const idx *labels)
@@ -88,7 +137,7 @@ tlv_status tlvi_read_idx(tlv_dataset *d, const char *images, const char *labels)
     idx im = { 0 }, la = { 0 };
     if (open_idx(d->c, images, &im) && (!labels || open_idx(d->c, labels, &la)))
         fill(d, images, &im, labels ? &la : NULL);
-    if (im.file) tlvi_free(d->c, im.file, im.size);
-    if (la.file) tlvi_free(d->c, la.file, la.size);
+    if (im.file) tlvi_free(d->c, im.file, im.room);
+    if (la.file) tlvi_free(d->c, la.file, la.room);
     return d->c->err;
 }
