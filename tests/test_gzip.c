@@ -51,8 +51,8 @@ static size_t round_trip(tlv_ctx *c, const uint8_t *in, size_t n, uint8_t *out)
 
 static void test_round_trips(void)
 {
-    // At most so many thousandths of 200000 bytes are left: a tenth more than of zlib level 6, but for
-    // period, whose distance zlib does not reach
+    // At most so many thousandths of 200000 bytes are left: a tenth more than of zlib level 6, but
+    // for period, whose distance zlib does not reach
     static const struct { sample f; size_t thousandths; } kinds[] = {
         { noise, 1001 }, { four_letters, 323 }, { constant, 2 },
         { squares, 30 }, { period, 200 }, { skewed, 350 },
