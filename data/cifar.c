@@ -15,6 +15,17 @@ static void batch_path(char *out, size_t n, const char *dir, int batch)
     else snprintf(out, n, "%s/data_batch_%d.bin", dir, batch);
 }
 
+unsigned tlvi_cifar10_splits(const char *dir)
+{
+    char path[1200];
+    unsigned bits = 0;
+    for (int b = 0; b <= BATCHES; b++) {
+        batch_path(path, sizeof path, dir, b);
+        if (tlvi_file_exists(path)) bits |= b == 0 ? TLVI_TEST : TLVI_TRAIN;
+    }
+    return bits;
+}
+
 /* Appends one file's images at `at`; -1 on failure. */
 static int64_t take_file(tlv_dataset *d, const char *path, const uint8_t *file, int64_t count,
                          int64_t at)
@@ -66,9 +77,9 @@ tlv_status tlvi_read_cifar10(tlv_dataset *d, const char *dir, const char *split)
                   "%s: no data_batch_1.bin to data_batch_5.bin", dir);
     d->h = d->w = SIDE;
     d->channels = 3;
-    d->classes = 10;
-    if (d->c->err || !tlvi_dataset_alloc(d, 1)) goto out;
-    for (int k = 0; k < 10; k++) snprintf(d->class_name[k], TLVI_CLASS_NAME, "%s", NAMES[k]);
+    if (d->c->err || !tlvi_dataset_alloc(d)) goto out;
+    for (int k = 0; k < 10; k++)
+        if (!tlvi_dataset_add_class(d, NAMES[k])) goto out;
     for (int b = 0; b <= BATCHES && at >= 0; b++) {
         if (!file[b]) continue;
         batch_path(path, sizeof path, dir, b);

@@ -108,33 +108,65 @@ typedef struct tlv_dataset tlv_dataset;
  *   cifar10:DIR           the binary batches in DIR; split "train": data_batch_*.bin (those there),
  *                         "test": test_batch.bin
  *   idx:IMAGES,LABELS     IDX files (MNIST), plain or .gz; a 4-d IMAGES is [class][example] and
- *                         needs no labels
+ *                         needs no labels; no splits: any gives everything
  *   shapes:N              N drawn images a class (shapes.c): ten classes of shapes, 32x32 RGB, no
  *                         files
- *   folder:DIR            DIR/CLASS/FILE, or DIR/{train,val,test}/CLASS/FILE; a DESCRIPTION that is
+ *   folder:DIR            DIR/CLASS/FILE, or DIR/{train,val,test}/CLASS/FILE; a description that is
  *                         the path of a folder is taken as this
- *   csv:FILE              lines "path,label" or "path,label,split"; paths from FILE's own folder
- * split: "train", "val", "test" or NULL (the kind's usual: test for cifar10; train for a folder
- * that has one; everything elsewhere).  "val" and "test" each stand for the other where a set has
- * just one of them.  Sets of files keep paths and labels, and decode when images are asked for.
- * Errors: TLV_ERR_IO, TLV_ERR_FORMAT with file and reason. */
+ *   csv:FILE              lines "path,label" or "path,label,split"
+ * split: "train", "val", "test" or NULL (the kind's usual: test for cifar10; train for files that
+ * have such a split; everything elsewhere).  "val" and "test" each stand for the other where a set
+ * has just one of them; in a set that is not divided "train" is everything, and files have no "val"
+ * or "test" then.
+ * Errors: TLV_ERR_ARG (no such kind or split); TLV_ERR_IO, TLV_ERR_FORMAT with file and reason;
+ * TLV_ERR_LIMIT for more than 2^30 files; TLV_ERR_NOMEM.
+ *
+ * Sets of files keep paths and labels, and decode when images are asked for.
+ *
+ * Folders: classes and files are sorted by their bytes, everywhere alike.  Folders in a class
+ * folder belong to the class.  Links are followed.  What begins with a dot does not count.  Images
+ * are known by their extension (png jpg jpeg jpe jfif bmp dib pbm pgm ppm pnm, in any case); other
+ * files are left aside, and so are images beside class folders: tlv_dataset_text tells how many,
+ * and the first of them.  A class folder without an image is an error where it defines the class.
+ * The classes are those of train, if there is one, and a class that only another split has is an
+ * error; else those of all splits.  "valid" and "validation" are "val".  Folders of these names are
+ * splits if one of them has folders in it, or if DIR has no others.  Images directly in DIR (or in
+ * a split's folder), and no folders: a set without labels, all of them -1.
+ *
+ * Lists: fields in quotes as RFC 4180 has it, blanks around fields not counted; or, when the first
+ * line has a tab, fields between tabs and no quotes.  UTF-8.  Paths begin in FILE's own folder, or,
+ * when the first one is not there, in the folder "images" beside FILE.  Labels are names, sorted by
+ * their bytes; or numbers, if all of them are: classes 0 to the largest, and a third column that
+ * holds no split names them.  A first line with a word for the path (path, image, file, filename
+ * ...) and one for the label (label, class, index ...) is a header: its columns may come in any
+ * order, and others are ignored.  Whether files are there is seen when they are decoded. */
 tlv_dataset *tlv_dataset_open(tlv_ctx *c, const char *description, const char *split);
 void tlv_dataset_close(tlv_dataset *d);                     /* accepts NULL */
-/* 1 if the description names files with such a split ("train", "val", "test"). */
+/* 1 if the description names files with such a split ("train", "val", "test"), itself and no other
+ * that would stand for it; 0 also after an error. */
 int tlv_dataset_has_split(tlv_ctx *c, const char *description, const char *split);
 
 int64_t tlv_dataset_size(const tlv_dataset *d);
-int tlv_dataset_classes(const tlv_dataset *d);
+int tlv_dataset_classes(const tlv_dataset *d);              /* 0: no labels */
+/* Height, width, channels; 0, 0, 3 for a set of files, whose images differ. */
 void tlv_dataset_image_shape(const tlv_dataset *d, int *h, int *w, int *channels);
 const char *tlv_dataset_class_name(const tlv_dataset *d, int k);
+int64_t tlv_dataset_class_count(const tlv_dataset *d, int k);   /* examples of class k */
 const char *tlv_dataset_text(const tlv_dataset *d);         /* one line: what was read */
-int tlv_dataset_label(const tlv_dataset *d, int64_t i);
+int tlv_dataset_label(const tlv_dataset *d, int64_t i);     /* -1: unknown */
 /* [H,W,C] bytes of a set that is kept in memory; NULL for a set of files. */
 const uint8_t *tlv_dataset_pixels(const tlv_dataset *d, int64_t i);
 const char *tlv_dataset_path(const tlv_dataset *d, int64_t i);  /* of a set of files; else NULL */
 
 /* Image i as RGB, upright; a new image of context c, which may be a child of the set's. */
 tlv_status tlv_dataset_image(tlv_ctx *c, const tlv_dataset *d, int64_t i, tlv_image *out);
+/* Files of this set are read as they lie, whatever EXIF says of their orientation: as Pillow and
+ * torchvision's datasets do. */
+void tlv_dataset_ignore_exif(tlv_dataset *d);
+/* BLAKE2b-256 (RFC 7693) of what image i is: of its file's bytes, or of height, width, channels (8
+ * bytes each, the least significant first) and pixels of a set in memory.  What caches know it by.
+ * Errors: TLV_ERR_IO. */
+tlv_status tlv_dataset_hash(tlv_ctx *c, const tlv_dataset *d, int64_t i, uint8_t out[32]);
 
 /* Keeps decoded images of a set of files, up to so many bytes in all (0: none, the start), with
  * their shorter side reduced to `side` (0: as they are) by `filter`: batches then read them from

@@ -1,17 +1,129 @@
 /* dataset.c -- data sets by their description, subsets, stratified splits. */
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "data/reader.h"
+#include "tensor/mapfile.h"
+
+enum { MOST_FILES = 1 << 30 };
 
 /* ---- opening --------------------------------------------------------------------------------- */
 
-int tlvi_dataset_alloc(tlv_dataset *d, int with_names)
+int tlvi_dataset_alloc(tlv_dataset *d)
 {
+    d->room = d->n;
     d->pixel_bytes = (size_t)d->n * (size_t)d->h * (size_t)d->w * (size_t)d->channels;
     d->pixels = tlvi_alloc(d->c, d->pixel_bytes);
-    d->label = tlvi_alloc(d->c, (size_t)d->n * sizeof(int32_t));
-    if (with_names) d->class_name = tlvi_alloc(d->c, (size_t)d->classes * sizeof *d->class_name);
-    return d->pixels && d->label && (!with_names || d->class_name);
+    d->label = tlvi_alloc(d->c, (size_t)d->room * sizeof *d->label);
+    return d->pixels && d->label;
+}
+
+int tlvi_dataset_add_class(tlv_dataset *d, const char *name)
+{
+    if (!tlvi_strings_add(d->c, &d->names, name)) return 0;
+    d->classes++;
+    return 1;
+}
+
+int tlvi_dataset_number_classes(tlv_dataset *d, int64_t n)
+{
+    for (int64_t k = 0; k < n; k++) {
+        char digits[24];
+        snprintf(digits, sizeof digits, "%lld", (long long)k);
+        if (!tlvi_dataset_add_class(d, digits)) return 0;
+    }
+    return 1;
+}
+
+/* Room for one image more in the arrays of a set of files. */
+static int grow(tlv_dataset *d)
+{
+    if (d->n < d->room) return 1;
+    int64_t room = d->n + d->n / 2 + 64;
+    size_t bytes = (size_t)room * sizeof(int32_t), had = (size_t)d->room * sizeof(int32_t);
+    int32_t *label = tlvi_alloc(d->c, bytes), *line = label ? tlvi_alloc(d->c, bytes) : NULL;
+    if (!line) {
+        tlvi_free(d->c, label, bytes);
+        return 0;
+    }
+    if (d->n) {
+        memcpy(label, d->label, (size_t)d->n * sizeof *label);
+        memcpy(line, d->line, (size_t)d->n * sizeof *line);
+    }
+    tlvi_free(d->c, d->label, had);
+    tlvi_free(d->c, d->line, had);
+    d->label = label;
+    d->line = line;
+    d->room = room;
+    return 1;
+}
+
+int tlvi_dataset_add_file(tlv_dataset *d, const char *path, int label, int line)
+{
+    if (d->n >= MOST_FILES) {
+        tlvi_fail(d->c, TLV_ERR_LIMIT, "make several sets of it", "more than %d images",
+                  MOST_FILES);
+        return 0;
+    }
+    if (!grow(d) || !tlvi_strings_add(d->c, &d->paths, path)) return 0;
+    d->label[d->n] = label;
+    d->line[d->n++] = line;
+    return 1;
+}
+
+/* ---- splits ---------------------------------------------------------------------------------- */
+
+unsigned tlvi_split_bit(const char *word)
+{
+    static const struct { const char *word; unsigned bit; } words[] = {
+        { "train", TLVI_TRAIN },    { "val", TLVI_VAL },   { "valid", TLVI_VAL },
+        { "validation", TLVI_VAL }, { "test", TLVI_TEST },
+    };
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
+        if (strcmp(word, words[i].word) == 0) return words[i].bit;
+    return 0;
+}
+
+const char *tlvi_split_name(unsigned bits)
+{
+    return bits == TLVI_TRAIN ? "train" : bits == TLVI_VAL ? "val" : bits == TLVI_TEST ? "test"
+                                                                                       : "all";
+}
+
+unsigned tlvi_pick_splits(tlv_ctx *c, const char *what, unsigned have, const char *split)
+{
+    unsigned all = TLVI_TRAIN | TLVI_VAL | TLVI_TEST, want = split ? tlvi_split_bit(split) : 0;
+    if (!split) return have & TLVI_TRAIN ? TLVI_TRAIN : have ? have : all;
+    if (!have && want == TLVI_TRAIN) return all;
+    if (have & want) return want;
+    if (want != TLVI_TRAIN && have & ~(unsigned)TLVI_TRAIN) return have & ~(unsigned)TLVI_TRAIN;
+    tlvi_fail(c, TLV_ERR_ARG,
+              have ? "name another split" : "split it by hand, or let the program split it",
+              "%s: it has no split '%s'%s%s%s%s", tlvi_path_str(what).s, split,
+              have ? ", only" : ", since it is not divided at all",
+              have & TLVI_TRAIN ? " train" : "", have & TLVI_VAL ? " val" : "",
+              have & TLVI_TEST ? " test" : "");
+    return 0;
+}
+
+/* ---- descriptions ---------------------------------------------------------------------------- */
+
+typedef enum kind { CIFAR10, IDX, SHAPES, FOLDER, CSV, NOTHING } kind;
+
+#define KINDS "write folder:DIR or a folder's path, csv:FILE, cifar10:DIR, idx:IMAGES,LABELS or "  \
+              "shapes:N"
+
+/* What a description names; *rest: behind the colon. */
+static kind kind_of(const char *what, const char **rest)
+{
+    static const char *const names[] = { "cifar10:", "idx:", "shapes:", "folder:", "csv:" };
+    for (int k = 0; k < NOTHING; k++)
+        if (strncmp(what, names[k], strlen(names[k])) == 0) {
+            *rest = what + strlen(names[k]);
+            return (kind)k;
+        }
+    *rest = what;
+    return tlvi_is_folder(what) ? FOLDER : NOTHING;
 }
 
 /* "idx:IMAGES,LABELS"; LABELS may be missing. */
@@ -27,29 +139,43 @@ static tlv_status open_idx(tlv_dataset *d, const char *rest)
     return tlvi_read_idx(d, images, comma ? comma + 1 : NULL);
 }
 
+static tlv_status open_shapes(tlv_dataset *d, const char *rest, const char *split)
+{
+    char *end;
+    long n = strtol(rest, &end, 10);
+    TLVI_CHECK(d->c, end != rest && *end == 0 && n > 0 && n <= 100000, TLV_ERR_ARG,
+               "write shapes:100 for 100 images a class",
+               "shapes:%s: the number of images is 1 to 100000", rest);
+    return tlvi_draw_shapes(d, n, split);
+}
+
 static tlv_status open_kind(tlv_dataset *d, const char *what, const char *split)
 {
-    TLVI_CHECK(d->c, !split || strcmp(split, "train") == 0 || strcmp(split, "test") == 0,
-               TLV_ERR_ARG, "splits are train and test", "%s: there is no split '%s'", what, split);
-    if (strncmp(what, "cifar10:", 8) == 0) return tlvi_read_cifar10(d, what + 8, split);
-    if (strncmp(what, "idx:", 4) == 0) return open_idx(d, what + 4);
-    if (strncmp(what, "shapes:", 7) == 0) {
-        char *end;
-        long n = strtol(what + 7, &end, 10);
-        TLVI_CHECK(d->c, end != what + 7 && *end == 0 && n > 0 && n <= 100000, TLV_ERR_ARG,
-                   "write shapes:100 for 100 images a class",
-                   "%s: the number of images is 1 to 100000", what);
-        return tlvi_draw_shapes(d, n, split);
+    const char *rest;
+    kind k = kind_of(what, &rest);
+    int known = !split || strcmp(split, "train") == 0 || strcmp(split, "val") == 0
+                || strcmp(split, "test") == 0;
+    TLVI_CHECK(d->c, known, TLV_ERR_ARG, "splits are train, val and test",
+               "%s: there is no split '%s'", tlvi_path_str(what).s, split);
+    // These two have a train and a test split, which then stands for val
+    const char *two = split && strcmp(split, "val") == 0 ? "test" : split;
+    switch (k) {
+    case CIFAR10: return tlvi_read_cifar10(d, rest, two);
+    case SHAPES: return open_shapes(d, rest, two);
+    case IDX: return open_idx(d, rest);
+    case FOLDER: return tlvi_read_folder(d, rest, split);
+    case CSV: return tlvi_read_csv(d, rest, split);
+    default: break;
     }
-    return tlvi_fail(d->c, TLV_ERR_ARG, "write cifar10:DIR, idx:IMAGES,LABELS or shapes:N",
-                     "'%s' names no data set", what);
+    return tlvi_fail(d->c, TLV_ERR_ARG, KINDS, "'%s' names no data set and is no folder",
+                     tlvi_path_str(what).s);
 }
 
 tlv_dataset *tlv_dataset_open(tlv_ctx *c, const char *what, const char *split)
 {
     if (c->err) return NULL;
-    TLVI_REQUIRE(c, what, TLV_ERR_ARG, "write cifar10:DIR, idx:IMAGES,LABELS or shapes:N",
-                 "the data set is NULL");
+    c->in_hand[0] = NULL;
+    TLVI_REQUIRE(c, what, TLV_ERR_ARG, KINDS, "the data set is NULL");
     tlv_dataset *d = tlvi_alloc(c, sizeof *d);
     if (!d) return NULL;
     memset(d, 0, sizeof *d);
@@ -63,9 +189,27 @@ void tlv_dataset_close(tlv_dataset *d)
 {
     if (!d) return;
     tlvi_free(d->c, d->pixels, d->pixel_bytes);
-    tlvi_free(d->c, d->label, (size_t)d->n * sizeof(int32_t));
-    tlvi_free(d->c, d->class_name, (size_t)d->classes * sizeof *d->class_name);
+    tlvi_free(d->c, d->label, (size_t)d->room * sizeof *d->label);
+    tlvi_free(d->c, d->line, (size_t)d->room * sizeof *d->line);
+    tlvi_strings_free(d->c, &d->names);
+    tlvi_strings_free(d->c, &d->paths);
+    tlvi_strings_free(d->c, &d->list);
     tlvi_free(d->c, d, sizeof *d);
+}
+
+int tlv_dataset_has_split(tlv_ctx *c, const char *what, const char *split)
+{
+    const char *rest;
+    if (c->err || !what || !split) return 0;
+    c->in_hand[0] = NULL;
+    unsigned bit = tlvi_split_bit(split);
+    switch (kind_of(what, &rest)) {
+    case CIFAR10: return (bit & tlvi_cifar10_splits(rest)) != 0;
+    case SHAPES: return (bit & (TLVI_TRAIN | TLVI_TEST)) != 0;
+    case FOLDER: return (bit & tlvi_folder_splits(c, rest)) != 0;
+    case CSV: return (bit & tlvi_csv_splits(c, rest)) != 0;
+    default: return 0;
+    }
 }
 
 int64_t tlv_dataset_size(const tlv_dataset *d) { return d->n; }
@@ -84,14 +228,25 @@ int tlv_dataset_label(const tlv_dataset *d, int64_t i)
 
 const char *tlv_dataset_class_name(const tlv_dataset *d, int k)
 {
-    static const char *const digits[] = { "0", "1", "2", "3", "4", "5", "6", "7", "8", "9" };
-    if (k < 0 || k >= d->classes) return "?";
-    return d->class_name ? d->class_name[k] : k < 10 ? digits[k] : "class";
+    return k >= 0 && k < d->classes ? tlvi_string(&d->names, k) : "?";
+}
+
+int64_t tlv_dataset_class_count(const tlv_dataset *d, int k)
+{
+    int64_t n = 0;
+    for (int64_t i = 0; i < d->n; i++) n += d->label[i] == k;
+    return n;
 }
 
 const uint8_t *tlv_dataset_pixels(const tlv_dataset *d, int64_t i)
 {
+    if (!d->pixels || i < 0 || i >= d->n) return NULL;
     return d->pixels + (size_t)i * (size_t)d->h * (size_t)d->w * (size_t)d->channels;
+}
+
+const char *tlv_dataset_path(const tlv_dataset *d, int64_t i)
+{
+    return i >= 0 && i < d->paths.n ? tlvi_string(&d->paths, i) : NULL;
 }
 
 /* ---- subsets --------------------------------------------------------------------------------- */

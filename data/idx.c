@@ -120,10 +120,10 @@ static tlv_status fill(tlv_dataset *d, const char *path, const idx *images, cons
     d->h = (int)h;
     d->w = (int)w;
     d->channels = 1;
-    d->classes = by_class ? (int)images->dim[0] : 0;
+    int64_t classes = by_class ? images->dim[0] : 0;
     for (int64_t i = 0; !by_class && i < n; i++)
-        if (labels->data[i] >= d->classes) d->classes = labels->data[i] + 1;
-    if (!tlvi_dataset_alloc(d, 0)) return d->c->err;
+        if (labels->data[i] >= classes) classes = labels->data[i] + 1;
+    if (!tlvi_dataset_alloc(d) || !tlvi_dataset_number_classes(d, classes)) return d->c->err;
     memcpy(d->pixels, images->data, d->pixel_bytes);
     for (int64_t i = 0; i < n; i++)
         d->label[i] = by_class ? (int32_t)(i / images->dim[1]) : labels->data[i];

@@ -220,10 +220,9 @@ tlv_status tlvi_draw_shapes(tlv_dataset *d, int64_t per_class, const char *split
     d->n = per_class * CLASSES;
     d->h = d->w = SIDE;
     d->channels = 3;
-    d->classes = CLASSES;
-    if (!tlvi_dataset_alloc(d, 1)) return d->c->err;
+    if (!tlvi_dataset_alloc(d)) return d->c->err;
     for (int k = 0; k < CLASSES; k++)
-        snprintf(d->class_name[k], TLVI_CLASS_NAME, "%s", NAMES[k]);
+        if (!tlvi_dataset_add_class(d, NAMES[k])) return d->c->err;
     for (int64_t i = 0; i < d->n; i++) d->label[i] = (int32_t)(i % CLASSES);
     draw_job j = { d, tlv_rng_fold(tlv_rng_stream(d->c, "shapes"), (uint64_t)test) };
     tlvi_parallel_for(d->c, d->n, 20000, one_image, &j);

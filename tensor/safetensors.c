@@ -15,6 +15,7 @@
 
 #include "tensor/json.h"
 #include "tensor/mapfile.h"
+#include "tensor/sort.h"
 
 #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #error "values in files are little-endian: this CPU would have to swap them"
@@ -56,32 +57,6 @@ struct tlv_file {
 };
 
 /* ---- sorting --------------------------------------------------------------------------------- */
-
-typedef int (*less_fn)(const void *arg, int32_t a, int32_t b);
-
-static void sift_down(int32_t *x, int at, int n, less_fn less, const void *arg)
-{
-    for (int child; (child = 2 * at + 1) < n; at = child) {
-        if (child + 1 < n && less(arg, x[child], x[child + 1])) child++;
-        if (!less(arg, x[at], x[child])) return;
-        int32_t t = x[at];
-        x[at] = x[child];
-        x[child] = t;
-    }
-}
-
-/* Heap sort: no memory, no bad case for a file to choose. */
-static void sort_indices(int32_t *x, int n, less_fn less, const void *arg)
-{
-    for (int i = 0; i < n; i++) x[i] = i;
-    for (int i = n / 2 - 1; i >= 0; i--) sift_down(x, i, n, less, arg);
-    for (int i = n - 1; i > 0; i--) {
-        int32_t t = x[0];
-        x[0] = x[i];
-        x[i] = t;
-        sift_down(x, 0, i, less, arg);
-    }
-}
 
 static const entry *at_place(const tlv_file *f, int i) { return &f->e[f->order[i]]; }
 
@@ -361,9 +336,9 @@ static int fill(parser *p, const parser *count, const char *header, size_t heade
     if (!take_header(p)) return 0;
     if (p->n != f->n || p->n_meta != f->n_meta)
         return refuse(p, "do not write to it meanwhile", "the file changed while it was read");
-    sort_indices(f->order, f->n, less_data, f);
-    sort_indices(f->by_name, f->n, less_name, f);
-    sort_indices(f->by_key, f->n_meta, less_key, f);
+    tlvi_sort_indices(f->order, f->n, less_data, f);
+    tlvi_sort_indices(f->by_name, f->n, less_name, f);
+    tlvi_sort_indices(f->by_key, f->n_meta, less_key, f);
     return check_names(p, f) && check_cover(p, f);
 }
 
@@ -622,7 +597,7 @@ static tlv_status check_items(tlv_ctx *c, const char *path, int n, const tlv_fil
     size_t bytes = (size_t)n * sizeof(int32_t);
     int32_t *by_name = tlvi_alloc(c, bytes);
     if (!by_name) return c->err;
-    sort_indices(by_name, n, less_item, items);
+    tlvi_sort_indices(by_name, n, less_item, items);
     for (int i = 1; i < n; i++)
         if (strcmp(items[by_name[i - 1]].name, items[by_name[i]].name) == 0)
             tlvi_fail(c, TLV_ERR_ARG, "give each tensor its own name",

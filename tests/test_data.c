@@ -247,12 +247,14 @@ static void test_descriptions(void)
 {
     static const char *const wrong[] = { "",          "shapes",    "shapes:",       "shapes:0",
                                          "shapes:-1", "shapes:x",  "shapes:100001", "shapes:5x",
-                                         "folder:x",  "Shapes:5" };
+                                         "folders:x", "Shapes:5" };
     tlv_ctx *c = support_open();
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++)
         refused(c, tlv_dataset_open(c, wrong[i], NULL), TLV_ERR_ARG, "");
     refused(c, tlv_dataset_open(c, NULL, NULL), TLV_ERR_ARG, "NULL");
-    refused(c, tlv_dataset_open(c, "shapes:5", "val"), TLV_ERR_ARG, "no split 'val'");
+    refused(c, tlv_dataset_open(c, "shapes:5", "dev"), TLV_ERR_ARG, "no split 'dev'");
+    refused(c, tlv_dataset_open(c, "folder:no/such", NULL), TLV_ERR_IO, "no/such: ");
+    refused(c, tlv_dataset_open(c, "csv:no/such", NULL), TLV_ERR_IO, "no/such: ");
     tlv_dataset_close(NULL);
     tlv_ctx_close(c);
 }
@@ -273,13 +275,17 @@ static void test_shapes(void)
     tlv_dataset *many = tlv_dataset_open(c, "shapes:20", "train");
     tlv_dataset *usual = tlv_dataset_open(c, "shapes:20", NULL);
     tlv_dataset *test = tlv_dataset_open(c, "shapes:20", "test");
-    REQUIRE(few && many && usual && test, "%s", tlv_error_msg(c));
+    tlv_dataset *val = tlv_dataset_open(c, "shapes:20", "val");
+    REQUIRE(few && many && usual && test && val, "%s", tlv_error_msg(c));
+    EXPECT_INT(tlv_dataset_class_count(many, 7), 20);
+    EXPECT_INT(tlv_dataset_class_count(many, 10), 0);
     EXPECT_INT(tlv_dataset_size(many), 200);
     EXPECT_INT(tlv_dataset_classes(many), 10);
     for (int i = 0; i < 200; i++) EXPECT_INT(tlv_dataset_label(many, i), i % 10);
     EXPECT_STR(tlv_dataset_class_name(many, 7), "star");
     EXPECT(same_images(few, many, 30), "shapes:3 does not begin shapes:20");
     EXPECT(same_images(usual, many, 200), "without a split it is not train");
+    EXPECT(same_images(val, test, 200), "val does not stand for test");
     int equal = 0;
     for (int i = 0; i < 200; i++)
         equal += memcmp(tlv_dataset_pixels(many, i), tlv_dataset_pixels(test, i), IMAGE) == 0;
@@ -291,6 +297,7 @@ static void test_shapes(void)
     tlv_dataset_close(many);
     tlv_dataset_close(usual);
     tlv_dataset_close(test);
+    tlv_dataset_close(val);
     tlv_ctx_close(c);
 }
 
