@@ -250,21 +250,21 @@ manual: $(MANUAL)
 doc-check: $(LIB) $(MANUAL)
 	$(Q)CC="$(CC)" RUN="$(RUN)" tests/tools/doc_check.sh $(LIB) $(MANUAL) $(THREAD_FLAGS_$(BACKEND))
 
-TORTURE := $(OUT)/tests/tools/torture
+DECODE_FILES := $(OUT)/tests/tools/decode_files
 .PHONY: torture
 
-$(TORTURE): $(OBJ)/tests/tools/torture.o $(LIB)
+$(DECODE_FILES): $(OBJ)/tests/tools/decode_files.o $(LIB)
 	@mkdir -p $(@D)
 	$(say) LINK $@
 	$(link)
 
 ## torture: hard image files against Pillow, as this machine has it (FILTER: part of their paths)
-torture: $(TORTURE)
+torture: $(DECODE_FILES)
 	$(Q)d=$${TLV_DATA:-../shared/data}/decoder_torture; \
 	if [ ! -d "$$d" ]; then echo "SKIPPED torture: no $$d"; echo "0 passed, 0 failed, 1 skipped"; \
 	elif ! /usr/bin/python3 -c 'import numpy, PIL' 2>/dev/null; then \
 	    echo "SKIPPED torture: no python3-pil or python3-numpy"; echo "0 passed, 0 failed, 1 skipped"; \
-	else /usr/bin/python3 tests/tools/torture.py $(TORTURE) "$$d" $(FILTER); fi
+	else /usr/bin/python3 tests/tools/torture.py $(DECODE_FILES) "$$d" $(FILTER); fi
 
 ## lint: lengths of files, functions and lines, tabs, leftovers
 lint:

@@ -1,7 +1,7 @@
 /* bmp.c -- Windows and OS/2 bitmaps, with or without the file header.
  *
  * What Pillow 9.4 opens comes out as it comes out there, in particular:
- *   - 32 bits without masks have no alpha; 5-5-5 and 5-6-5 have none whatever their mask says;
+ *   - 32 bits without masks have no alpha; 5-5-5 and 5-6-5 have none, even with a mask for it;
  *   - fields of fewer than 8 bits become v * 255 / max, rounded down;
  *   - an index without an entry in the palette is the grey of its number;
  *   - a palette of 0, 1, 2 ... in grey, or of black and white, makes a grey image;
@@ -79,6 +79,18 @@ static int without_holes(uint32_t mask)
     return (v & (v + 1)) == 0;
 }
 
+/* 5-5-5, 5-6-5 and 8-8-8 of 24 bits, behind a header that Pillow reads. */
+static int loses_alpha(const bmp *b)
+{
+    static const uint32_t RGB[3][4] = {
+        { 16, 0x7c00, 0x3e0, 0x1f }, { 16, 0xf800, 0x7e0, 0x1f }, { 24, 0xff0000, 0xff00, 0xff },
+    };
+    for (int i = 0; i < 3; i++)
+        if (b->bits == RGB[i][0] && memcmp(b->mask, RGB[i] + 1, 3 * sizeof b->mask[0]) == 0)
+            return b->size != 56;
+    return 0;
+}
+
 /* The masks of pixels of 16, 24 and 32 bits.  `*at`, the end of the header, moves behind masks that
  * stand there. */
 static tlv_status read_masks(bmp *b, size_t *at)
@@ -96,9 +108,7 @@ static tlv_status read_masks(bmp *b, size_t *at)
 
     uint32_t *m = b->mask, any = m[0] | m[1] | m[2];
     if (b->bits == 32 && !any && !m[3]) set_masks(b, 0xff0000, 0xff00, 0xff, 0xff000000);
-    else if ((b->bits == 16 && m[1] == 0x3e0 && m[2] == 0x1f && m[0] == 0x7c00)
-             || (b->bits == 16 && m[1] == 0x7e0 && m[2] == 0x1f && m[0] == 0xf800)
-             || (b->bits == 24 && m[1] == 0xff00 && m[2] == 0xff && m[0] == 0xff0000)) m[3] = 0;
+    else if (loses_alpha(b)) m[3] = 0;
     else TLVI_CHECK(b->c, any, TLV_ERR_FORMAT, NULL, "%s: the masks of its colours are empty",
                     b->name);
     for (int i = 0; i < 4; i++)

@@ -1,6 +1,6 @@
-/* torture.c -- decodes every file of a folder of hard cases for torture.py, which compares:
+/* decode_files.c -- decodes every file of a folder of hard cases for torture.py, which compares:
  *
- *     torture DIR             the files that DIR/MANIFEST.tsv names in its first column
+ *     decode_files DIR         the files that DIR/MANIFEST.tsv names in its first column
  *
  * A file that opens becomes a line "ok", path, width, height, channels, bits a sample, kind,
  * orientation (between tabs) and the samples as they are, as L, as RGB and as RGBA; one that does
@@ -37,7 +37,7 @@ static int put_file(tlv_ctx *c, const char *dir, const char *path)
     int ok = fwrite(m.samples, 1, m.bytes, stdout) == m.bytes && put_converted(&m, TLV_GREY)
              && put_converted(&m, TLV_RGB) && put_converted(&m, TLV_RGBA);
     tlv_image_close(&m);
-    if (!ok) fprintf(stderr, "torture: %s: %s\n", path, tlv_error_msg(c));
+    if (!ok) fprintf(stderr, "decode_files: %s: %s\n", path, tlv_error_msg(c));
     return ok;
 }
 
@@ -45,14 +45,14 @@ int main(int argc, char **argv)
 {
     char line[4096];
     if (argc != 2) {
-        fprintf(stderr, "usage: torture DIR\n");
+        fprintf(stderr, "usage: decode_files DIR\n");
         return 2;
     }
     snprintf(line, sizeof line, "%s/MANIFEST.tsv", argv[1]);
     FILE *list = fopen(line, "r");
     tlv_ctx *c = tlv_ctx_open(&(tlv_ctx_opts){ .threads = 1 });
     if (!list || !c) {
-        fprintf(stderr, "torture: cannot open %s\n", line);
+        fprintf(stderr, "decode_files: cannot open %s\n", line);
         return 2;
     }
     int ok = 1;
