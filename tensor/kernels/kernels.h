@@ -75,6 +75,18 @@ typedef struct tlvi_depthwise_dw {
     void *acc;
 } tlvi_depthwise_dw;
 
+/* Rows of pixels to rows of n pixels: pixel i is the sum over k < count[i] of w[i*per + k] times
+ * pixel first[i] + k.  Of 3 channels, the byte after the last pixel that is used is read too.
+ * x and y must not overlap. */
+typedef struct tlvi_resample_rows {
+    size_t rows, n, per;
+    int channels;                   /* 1 to 4 */
+    const int32_t *first, *count, *w;
+    const uint8_t *x;
+    ptrdiff_t ldx, ldy;             /* bytes from row to row */
+    uint8_t *y;
+} tlvi_resample_rows;
+
 /* All kernels for one floating type. */
 typedef struct tlvi_kset {
     tlvi_unary_fn unary[TLVI_UN_COUNT];
