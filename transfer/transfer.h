@@ -140,6 +140,112 @@ tlv_status tlv_probe_predict(tlv_ctx *c, const tlv_probe *p, const tlv_features 
  * m's head is no linear layer on features like p's. */
 tlv_status tlv_probe_to_model(tlv_ctx *c, const tlv_probe *p, tlv_model *m);
 
+/* ---- fine-tuning (finetune.c, finetune_ckpt.c) ------------------------------------------------ *
+ * Epochs of steps, a validation after each.  Everything random depends on the context's seed and on
+ * its place (epoch, position), so a run that was stopped and resumed ends in the same bits as one
+ * that was not, with any number of threads. */
+
+typedef enum tlv_strategy {
+    TLV_FULL = 0,               /* all layers */
+    TLV_HEAD_ONLY = 1,          /* the head; the rest is frozen */
+    TLV_LP_FT = 2               /* a linear probe becomes the head, then all layers (Kumar et al.
+                                   2022, arXiv:2202.10054) */
+} tlv_strategy;
+typedef enum tlv_tuner { TLV_TUNE_SGD = 0, TLV_TUNE_ADAMW = 1 } tlv_tuner;
+typedef enum tlv_schedule {
+    TLV_ONE_CYCLE = 0,          /* up for a fifth of the steps, then down (cosines) */
+    TLV_COSINE = 1,             /* down to 0 */
+    TLV_STEP = 2,               /* a tenth at 1/2 and again at 3/4 */
+    TLV_CONSTANT = 3
+} tlv_schedule;
+/* "full", "head", "lp-ft"; "sgd", "adamw"; "one-cycle", "cosine", "step", "constant". */
+const char *tlv_strategy_name(tlv_strategy s);
+const char *tlv_tuner_name(tlv_tuner t);
+const char *tlv_schedule_name(tlv_schedule s);
+
+/* Parameters whose names match learn at `scale` times the rate; "head" at the front of a pattern is
+ * the model's head, whatever it is called. */
+typedef struct tlv_lr_scale { const char *pattern; double scale; } tlv_lr_scale;
+
+typedef enum tlv_tune_phase {
+    TLV_TUNING_FEATURES = 0,    /* images through the frozen model, for the probe */
+    TLV_TUNING_PROBE = 1,       /* fits of its cross-validation */
+    TLV_TUNING_VALIDATE = 2     /* images */
+} tlv_tune_phase;
+
+typedef struct tlv_finetune tlv_finetune;
+
+/* Start from tlv_finetune_defaults.  Strings and arrays must live until tlv_finetune_close. */
+typedef struct tlv_finetune_opts {
+    tlv_strategy strategy;
+    tlv_tuner tuner;
+    tlv_schedule schedule;
+    int64_t epochs, batch, warmup;      /* warmup: steps */
+    double lr, momentum, weight_decay;  /* momentum: Nesterov's, of SGD */
+    double clip;                /* the gradient's norm is at most this; 0: any */
+    double smoothing;           /* of labels, 0 .. 1 */
+    const tlv_lr_scale *scales;
+    int n_scales;               /* at most 16 */
+    const char *freeze;         /* patterns of more entries that stay as they are; NULL: none */
+    int bn_train;               /* 0: running statistics, frozen as they came; 1: each batch's */
+    int new_head;               /* 1: fresh in any case (LP-FT: it is); 0: only for other classes */
+    tlv_augment augment;        /* of training images */
+    tlv_probe_opts probe;       /* of LP-FT; its key 0: the stream "folds" */
+    const char *cache_dir;      /* of LP-FT's features; NULL: none */
+    const char *checkpoint;     /* path of a file to resume from, written at the end of every epoch
+                                   and at a stop; NULL: none */
+    double checkpoint_seconds;  /* and after so many seconds; 0: not */
+    const char *const *meta;    /* for the checkpoint: key, value ... NULL; or NULL */
+    /* All may be NULL; anything but 0 stops the run (after the step, before the checkpoint). */
+    int (*on_probe)(void *user, const tlv_finetune *t, const tlv_probe_report *probe,
+                    const tlv_extract_report *features);
+    int (*on_step)(void *user, const tlv_finetune *t);
+    int (*on_epoch)(void *user, const tlv_finetune *t);
+    int (*progress)(void *user, tlv_tune_phase phase, int64_t done, int64_t total);
+    void *user;
+} tlv_finetune_opts;
+
+/* What suits the images and the start.  Photographs (sets of files): LP-FT, or all layers from
+ * nothing; one-cycle, batch 16, 15 epochs, clipped at 1, crops and mirrors.  Small images in
+ * memory: all layers, cosine, batch 64, 10 epochs, shifts, and mirrors of coloured ones.  tuner and
+ * strategy of `want`, if it is not NULL, are kept and the rates fit them. */
+tlv_finetune_opts tlv_finetune_defaults(const tlv_model *m, const tlv_dataset *train,
+                                        int pretrained, const tlv_finetune_opts *want);
+
+/* Where a run is. */
+typedef struct tlv_finetune_state {
+    int64_t epoch, epochs;      /* epochs that ended (in on_epoch: this one too), of so many */
+    int64_t step, steps;        /* steps done in the epoch at work, of so many */
+    int64_t images, n_train, n_val;     /* images of these steps; in an epoch; validated on */
+    double loss;                /* mean cross-entropy over `images`, as training saw them */
+    double lr, grad_norm;       /* of the last step; the norm is before clipping, 0 if it is off */
+    tlv_score val;              /* after the last epoch that ended (epoch 0: the probe) */
+    double best;                /* accuracy on the validation images, -1 before the first */
+    int64_t best_epoch;
+    int better;                 /* the epoch that just ended is the best so far */
+    int probed, stopped, finished;
+    // what was decided when it began
+    int head_was, head_new;     /* classes of the model as it came; 1 if the head was replaced */
+    int64_t trainable;          /* numbers */
+} tlv_finetune_state;
+
+/* Images index[0 .. n-1] of train, validated on val's val_index[0 .. n_val-1] (NULL: 0 ..; n_val 0:
+ * no validation, the last epoch counts as the best).  Replaces m's head if its classes are not
+ * train's, and freezes; m, the sets and the index arrays must outlive the run.  NULL after an
+ * error. */
+tlv_finetune *tlv_finetune_open(tlv_ctx *c, tlv_model *m, const tlv_dataset *train,
+                                const int64_t *index, int64_t n, const tlv_dataset *val,
+                                const int64_t *val_index, int64_t n_val, tlv_finetune_opts o);
+/* Takes up a checkpoint of a run that was opened with the same model, images and options, but for
+ * paths and callbacks; anything else is TLV_ERR_STATE.  TLV_ERR_IO, TLV_ERR_FORMAT: the file. */
+tlv_status tlv_finetune_resume(tlv_finetune *t, const char *checkpoint);
+/* Goes on until the last epoch ended or a callback stopped it, which is no error: state->stopped
+ * tells.  A loss that is not finite is TLV_ERR_ARG with its place. */
+tlv_status tlv_finetune_run(tlv_finetune *t);
+const tlv_finetune_state *tlv_finetune_now(const tlv_finetune *t);
+const tlv_finetune_opts *tlv_finetune_options(const tlv_finetune *t);
+void tlv_finetune_close(tlv_finetune *t);                   /* accepts NULL; m stays */
+
 #ifdef __cplusplus
 }
 #endif
