@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #include "tests/support.h"
-#include "transfer/transfer.h"
+#include "transfer/feature_cache.h"
 
 enum { DIM = 64, N = 20, PATH = 1200 };
 
@@ -200,6 +200,42 @@ static void test_another_isa_misses(void)
     bench_close(&b);
 }
 
+static void test_another_recipe_misses(void)
+{
+    bench b;
+    if (!bench_open(&b, NULL)) return;
+    expect_hits(&b, 0, "an empty cache");
+    const tlv_recipe was = *tlv_model_recipe(b.m);
+    tlv_recipe r = was;
+    r.mean[1] += 1e-9;
+    tlv_model_set_recipe(b.m, &r);
+    expect_hits(&b, 0, "another mean");
+    r = was;
+    r.filter = TLV_FILTER_BICUBIC;
+    tlv_model_set_recipe(b.m, &r);
+    expect_hits(&b, 0, "another filter");
+    tlv_model_set_recipe(b.m, &was);
+    expect_hits(&b, N, "the recipe as it was");
+    bench_close(&b);
+}
+
+/* The key of a set: what it is made of, and that each part counts. */
+static void test_keys(void)
+{
+    bench b;
+    if (!bench_open(&b, NULL)) return;
+    char key[4][TLV_CACHE_KEY + 1];
+    tlvi_row_cache_key(b.c, b.m, "avx2", "direct", key[0]);
+    tlvi_row_cache_key(b.c, b.m, "avx2", "winograd", key[1]);
+    tlvi_row_cache_key(b.c, b.m, "avx512", "direct", key[2]);
+    tlvi_row_cache_key(b.c, b.m, tlv_isa(b.c), tlv_conv_algorithm(b.c), key[3]);
+    EXPECT(strcmp(key[0], key[1]) != 0, "the algorithm of convolutions does not count");
+    EXPECT(strcmp(key[0], key[2]) != 0, "the instruction set does not count");
+    tlv_extract_report r = extract(&b, NULL, N, NULL);
+    EXPECT_STR(r.set_key, key[3]);
+    bench_close(&b);
+}
+
 /* ---- damage ---------------------------------------------------------------------------------- */
 
 static long read_all(const char *path, unsigned char *buf, size_t room)
@@ -320,5 +356,6 @@ static void test_a_stop_keeps_rows(void)
 
 TEST_MAIN(T(test_a_second_time_hits), T(test_a_part_hits), T(test_another_head_hits),
           T(test_another_image_misses), T(test_other_weights_miss), T(test_another_isa_misses),
+          T(test_another_recipe_misses), T(test_keys),
           T(test_damaged_files_are_ignored), T(test_a_shard_of_another_model), T(test_folders),
           T(test_a_stop_keeps_rows))

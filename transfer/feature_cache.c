@@ -70,16 +70,27 @@ static void add_weights(tlv_ctx *c, tlvi_hash *h, const tlv_model *m)
     }
 }
 
-static void set_key(tlv_ctx *c, const tlv_model *m, char text[TLV_CACHE_KEY + 1])
+/* What else the forward function goes by. */
+static void add_settings(tlvi_hash *h, const tlv_model_info *m)
+{
+    char text[160];
+    snprintf(text, sizeof text, "width %.17g eps %.17g padding %s folded %d dim %d", m->width,
+             m->eps, tlv_padding_name(m->padding), m->folded, m->dim);
+    add_text(h, m->arch);
+    add_text(h, text);
+}
+
+void tlvi_row_cache_key(tlv_ctx *c, const tlv_model *m, const char *isa, const char *conv,
+                        char text[TLV_CACHE_KEY + 1])
 {
     char recipe[320];
     uint8_t digest[KEY];
     tlvi_hash h = tlvi_hash_begin();
     add_text(&h, LAYOUT);
     add_text(&h, tlv_version());
-    add_text(&h, tlv_isa(c));
-    add_text(&h, tlv_conv_algorithm(c));
-    add_text(&h, tlv_model_arch(m));
+    add_text(&h, isa);
+    add_text(&h, conv);
+    add_settings(&h, tlv_model_about(m));
     add_text(&h, tlv_recipe_write(tlv_model_recipe(m), recipe, sizeof recipe));
     add_weights(c, &h, m);
     tlvi_hash_end(&h, digest);
@@ -338,7 +349,7 @@ tlvi_row_cache *tlvi_row_cache_open(tlv_ctx *c, const char *dir, const tlv_model
     k->fresh = (int64_t *)(void *)(k->at + n);
     k->place = k->fresh + n;
     k->has = (uint8_t *)(k->place + n);
-    set_key(c, m, rep->set_key);
+    tlvi_row_cache_key(c, m, tlv_isa(c), tlv_conv_algorithm(c), rep->set_key);
     if (make_folder(k, dir) == TLV_OK && image_keys(k, d, index) == TLV_OK) read_shards(k);
     if (c->err == TLV_OK) return k;
     tlvi_free(c, k, bytes_of(n));

@@ -1,7 +1,5 @@
 /* features.c -- what a model's head sees, for many images: batches in evaluation mode, and the rows
  * that a cache on disk has already. */
-#include <stdio.h>
-
 #include "tensor/core.h"
 #include "transfer/feature_cache.h"
 
@@ -18,27 +16,12 @@ typedef struct job {
     int64_t *image, *row;       /* [batch]: indices of a batch's images; the rows they go to */
 } job;
 
-/* The numbers a row has: what the head's weights multiply. */
-static int width_of(tlv_ctx *c, const tlv_model *m)
-{
-    char name[96];
-    snprintf(name, sizeof name, "%s.weight", tlv_model_head(m));
-    const tlv_params *p = tlv_model_params(m);
-    int slot = tlv_params_find(p, name);
-    tlv_tensor *w = slot < 0 ? NULL : tlv_params_get(p, slot);
-    if (w && tlv_ndim(w) >= 2) return (int)tlv_dim(w, 1);
-    tlvi_fail(c, TLV_ERR_STATE, "use a model with a linear head", "%s: it has no %s",
-              tlv_model_arch(m), name);
-    return 0;
-}
-
 static tlv_status rows_open(tlv_ctx *c, const tlv_model *m, const tlv_dataset *d, int64_t n,
                             tlv_features *out)
 {
-    int dim = width_of(c, m);
+    int dim = tlv_model_dim(m);
     int64_t numbers, most = PTRDIFF_MAX / (int64_t)sizeof(float);
     *out = (tlv_features){ .c = c, .dim = dim, .classes = tlv_dataset_classes(d), .room = n };
-    if (dim == 0) return c->err;
     TLVI_CHECK(c, tlvi_mul_ok(n, dim + 1, &numbers) && numbers <= most, TLV_ERR_LIMIT,
                "take fewer images", "features: %lld rows of %d numbers", (long long)n, dim);
     out->x = tlvi_alloc(c, (size_t)numbers * sizeof(float));
@@ -64,8 +47,8 @@ static tlv_status compute(job *j, const tlv_run *r, int64_t k)
     tlv_tensor *h = tlv_model_features(r, j->m, b.x);                               // [k,dim]
     if (h && (tlv_ndim(h) != 2 || tlv_dim(h, 1) != dim))
         tlvi_fail(c, TLV_ERR_SHAPE, "its features are no rows of numbers",
-                  "%s: features %s for a head of %lld", tlv_model_arch(j->m), tlvi_shape_str(h).s,
-                  (long long)dim);
+                  "%s: features %s, not [%lld,%lld]", tlv_model_arch(j->m), tlvi_shape_str(h).s,
+                  (long long)k, (long long)dim);
     if (c->err == TLV_OK) {
         const float *x = tlvi_f32(tlvi_row_major(c, tlv_cast(c, h, TLV_F32)));
         for (int64_t i = 0; i < k; i++)

@@ -37,7 +37,7 @@ static double rate_for(const tlv_finetune_opts *o, int photographs, int pretrain
 tlv_finetune_opts tlv_finetune_defaults(const tlv_model *m, const tlv_dataset *train,
                                         int pretrained, const tlv_finetune_opts *want)
 {
-    int photographs = tlv_dataset_path(train, 0) != NULL, h, w, channels;
+    int photographs = tlv_dataset_pixels(train, 0) == NULL, h, w, channels;
     tlv_finetune_opts o = { .momentum = 0.9 };
     o.strategy = photographs && pretrained ? TLV_LP_FT : TLV_FULL;
     if (want) {
@@ -116,7 +116,8 @@ static tlv_status check(tlv_ctx *c, const tlv_finetune_opts *o, int64_t n, int64
                (long long)n_val);
     TLVI_CHECK(c, o->epochs > 0 && o->batch > 0 && o->warmup >= 0, TLV_ERR_ARG,
                "start from tlv_finetune_defaults",
-               "finetune: %lld epochs, batch %lld, warm-up %lld", (long long)o->epochs, (long long)o->batch, (long long)o->warmup);
+               "finetune: %lld epochs, batch %lld, warm-up %lld", (long long)o->epochs,
+               (long long)o->batch, (long long)o->warmup);
     TLVI_CHECK(c, o->lr >= 0 && isfinite(o->lr) && o->momentum >= 0 && o->momentum < 1
                && o->weight_decay >= 0 && o->clip >= 0, TLV_ERR_ARG,
                "start from tlv_finetune_defaults",
@@ -202,7 +203,8 @@ static tlv_status open_run(tlv_finetune *t)
     tlv_ctx *c = t->c;
     int classes = tlv_dataset_classes(t->train);
     t->now.head_was = tlv_model_classes(t->m);
-    t->now.head_new = t->o.new_head || t->now.head_was != classes || t->o.strategy == TLV_LP_FT;
+    t->now.head_new = t->o.new_head || t->now.head_was != classes || !tlv_model_has_head(t->m)
+                      || t->o.strategy == TLV_LP_FT;
     if (t->now.head_new && tlv_model_new_head(c, t->m, classes) != TLV_OK) return c->err;
     TLVI_CHECK(c, t->now.n_val == 0 || tlv_dataset_classes(t->val) <= classes, TLV_ERR_ARG,
                "validate on images of the same classes",
@@ -417,6 +419,8 @@ tlv_status tlv_finetune_run(tlv_finetune *t)
 {
     if (t->c->err) return t->c->err;
     t->now.stopped = 0;
+    int fresh = !t->now.probed && t->now.epoch == 0 && t->now.step == 0;
+    if (fresh && tlvi_tuning_save(t) != TLV_OK) return t->c->err;   // a crash may come at once
     if (run(t) == TLV_OK && t->now.stopped) tlvi_tuning_save(t);
     t->now.finished = t->now.epoch == t->now.epochs;
     if (t->now.finished) t->now.stopped = 0;

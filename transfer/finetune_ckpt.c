@@ -12,11 +12,12 @@
 #include "tensor/core.h"
 #include "transfer/tuning.h"
 
-enum { NAME = 200, PREFIXES = 3, NUMBERS = 12, TEXTS = 4, META = 64 };
+enum { NAME = 200, PREFIXES = 3, NUMBERS = 13, TEXTS = 4, META = 64 };
 static const char *const PREFIX[PREFIXES] = { "model.", "moment0.", "moment1." };
 static const char *const KEY[NUMBERS] = { "epoch", "step", "images", "loss_sum", "best",
                                           "best_epoch", "right", "accuracy", "val_loss", "rate",
-                                          "probed", "head_was" };
+                                          "probed", "head_was",
+                                          "head_new" };
 static const char HINT[] = "it is of another run, or damaged: begin a new one";
 
 double tlvi_tuning_clock(void)
@@ -43,7 +44,7 @@ static void numbers_of(const tlv_finetune *t, double v[NUMBERS])
     const double now[NUMBERS] = {
         (double)s->epoch, (double)s->step, (double)s->images, t->loss_sum, s->best,
         (double)s->best_epoch, (double)s->val.right, s->val.accuracy, s->val.loss, s->lr,
-        s->probed, s->head_was,
+        s->probed, s->head_was, s->head_new,
     };
     memcpy(v, now, sizeof now);
 }
@@ -62,6 +63,7 @@ static void take_numbers(tlv_finetune *t, const double v[NUMBERS])
     s->lr = v[9];
     s->probed = v[10] != 0;
     s->head_was = (int)v[11];
+    s->head_new = v[12] != 0;
 }
 
 /* ---- saving ---------------------------------------------------------------------------------- */

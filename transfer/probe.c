@@ -487,6 +487,7 @@ tlv_status tlv_probe_predict(tlv_ctx *c, const tlv_probe *p, const tlv_features 
     return c->err;
 }
 
+/* An entry of the new head. */
 static tlv_status set_entry(tlv_ctx *c, tlv_model *m, const char *what, int64_t n, const float *v)
 {
     char name[96];

@@ -51,7 +51,7 @@ typedef struct tlv_extract_report {
  *
  * The cache.  DIR/KEY/rows-*.safetensors: a row is found by the hash of its image's file (of the
  * pixels in a set without files), KEY is a hash of all that rows depend on besides: architecture,
- * weights and statistics (the head left out), the recipe, the instruction set, the algorithm of
+ * settings, weights and statistics (the head left out), recipe, instruction set, the algorithm of
  * convolutions, the library's version.  So a changed image misses, a renamed one hits.  A file that
  * is damaged or cut short is reported and ignored; two processes may use one folder at a time; a
  * folder may be deleted at any time.  Images that tlv_dataset_keep reduced are found as their files
@@ -137,7 +137,7 @@ tlv_status tlv_probe_predict(tlv_ctx *c, const tlv_probe *p, const tlv_features 
                              int64_t *confusion, tlv_score *score);
 
 /* Gives m a head of p's classes with p's numbers: m then is the whole classifier.  TLV_ERR_SHAPE if
- * m's head is no linear layer on features like p's. */
+ * m's features are not as many as p's. */
 tlv_status tlv_probe_to_model(tlv_ctx *c, const tlv_probe *p, tlv_model *m);
 
 /* ---- fine-tuning (finetune.c, finetune_ckpt.c) ------------------------------------------------ *
@@ -223,7 +223,8 @@ typedef struct tlv_finetune_state {
     double best;                /* accuracy on the validation images, -1 before the first */
     int64_t best_epoch;
     int better;                 /* the epoch that just ended is the best so far */
-    int probed, stopped, finished;
+    int probed;                 /* LP-FT's first part is done */
+    int stopped, finished;
     // what was decided when it began
     int head_was, head_new;     /* classes of the model as it came; 1 if the head was replaced */
     int64_t trainable;          /* numbers */
