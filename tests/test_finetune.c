@@ -8,13 +8,13 @@
 #include "tests/support.h"
 #include "transfer/transfer.h"
 
-enum { IMAGES = 20, VAL = 10 };
+enum { IMAGES = 10, VAL = 10 };
 
 typedef struct bench {
     tlv_ctx *c;
-    tlv_dataset *d;                     /* 20 drawn shapes to train with */
+    tlv_dataset *d;                     /* drawn shapes: every second one is used */
     tlv_model *m;                       /* a ResNet-20 for ten classes */
-    int64_t val[VAL];
+    int64_t at[IMAGES];
 } bench;
 
 static bench bench_open(int threads)
@@ -22,7 +22,7 @@ static bench bench_open(int threads)
     bench b = { .c = tlv_ctx_open(&(tlv_ctx_opts){ .threads = threads, .seed = 3 }) };
     b.d = tlv_dataset_open(b.c, "shapes:2", "train");
     b.m = tlv_model_open(b.c, "resnet20", (tlv_model_opts){ 0 });
-    for (int i = 0; i < VAL; i++) b.val[i] = 2 * i;
+    for (int i = 0; i < IMAGES; i++) b.at[i] = 2 * i;
     EXPECT_OK(b.c);
     return b;
 }
@@ -40,14 +40,14 @@ static tlv_finetune_opts short_run(const bench *b)
 {
     tlv_finetune_opts o = tlv_finetune_defaults(b->m, b->d, 1, NULL);
     o.epochs = 2;
-    o.batch = 7;
+    o.batch = 4;
     o.lr = 0.02;
     return o;
 }
 
 static tlv_finetune *open_run(bench *b, tlv_finetune_opts o)
 {
-    tlv_finetune *t = tlv_finetune_open(b->c, b->m, b->d, NULL, IMAGES, b->d, b->val, VAL, o);
+    tlv_finetune *t = tlv_finetune_open(b->c, b->m, b->d, b->at, IMAGES, b->d, b->at, VAL, o);
     EXPECT_OK(b->c);
     return t;
 }
@@ -139,12 +139,12 @@ static void test_scales(void)
     tlv_finetune_close(t);
     o.scales = &(const tlv_lr_scale){ "fc.*", 2 };
     o.n_scales = 1;
-    t = tlv_finetune_open(b.c, b.m, b.d, NULL, IMAGES, b.d, b.val, VAL, o);
+    t = tlv_finetune_open(b.c, b.m, b.d, b.at, IMAGES, b.d, b.at, VAL, o);
     EXPECT(!t, "opened");
     EXPECT_ERROR(b.c, TLV_ERR_NAME, "no parameter of resnet20 matches 'fc.*'");
     o.n_scales = 0;
     o.freeze = "*";
-    t = tlv_finetune_open(b.c, b.m, b.d, NULL, IMAGES, b.d, b.val, VAL, o);
+    t = tlv_finetune_open(b.c, b.m, b.d, b.at, IMAGES, b.d, b.at, VAL, o);
     EXPECT_ERROR(b.c, TLV_ERR_ARG, "nothing is left to train");
     EXPECT(!t, "opened");
     bench_close(&b);
@@ -257,10 +257,10 @@ static void test_lp_ft(void)
     tlv_features f;
     tlv_probe p;
     tlv_score score;
-    tlv_extract_features(b.c, b.m, b.d, NULL, IMAGES, (tlv_extract_opts){ 0 }, &f, NULL);
+    tlv_extract_features(b.c, b.m, b.d, b.at, IMAGES, (tlv_extract_opts){ 0 }, &f, NULL);
     tlv_probe_fit(b.c, &f, (tlv_probe_opts){ .key = tlv_rng_stream(b.c, "folds") }, &p, NULL);
     tlv_features_close(&f);
-    tlv_extract_features(b.c, b.m, b.d, b.val, VAL, (tlv_extract_opts){ 0 }, &f, NULL);
+    tlv_extract_features(b.c, b.m, b.d, b.at, VAL, (tlv_extract_opts){ 0 }, &f, NULL);
     tlv_probe_predict(b.c, &p, &f, NULL, NULL, &score);
     EXPECT_OK(b.c);
     EXPECT_INT(s->val.right, score.right);
@@ -380,7 +380,7 @@ static void test_defaults_and_arguments(void)
     EXPECT_ERROR(b.c, TLV_ERR_ARG, "0 images to train with");
     // without validation the last epoch counts as the best; the head follows the data
     tlv_model_new_head(b.c, b.m, 3);
-    tlv_finetune *t = tlv_finetune_open(b.c, b.m, b.d, b.val, VAL, NULL, NULL, 0, o);
+    tlv_finetune *t = tlv_finetune_open(b.c, b.m, b.d, b.at, VAL, NULL, NULL, 0, o);
     EXPECT_STATUS(tlv_finetune_run(t), TLV_OK);
     EXPECT(tlv_finetune_now(t)->best_epoch == 1 && tlv_finetune_now(t)->head_was == 3, "head");
     EXPECT_INT(tlv_model_classes(b.m), 10);
