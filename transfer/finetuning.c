@@ -1,9 +1,9 @@
-/* finetune.c -- fine-tuning: what is trained, at which rate, on which images; epochs of steps. */
+/* finetuning.c -- fine-tuning: what is trained, at which rate, on which images; epochs of steps. */
 #include <math.h>
 #include <stdio.h>
 
 #include "tensor/core.h"
-#include "transfer/tuning.h"
+#include "transfer/finetuning.h"
 
 enum { SCALES = 16, PATTERN = 160 };
 

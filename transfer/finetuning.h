@@ -1,6 +1,6 @@
-/* tuning.h -- a fine-tuning run, and its file. */
-#ifndef TLVI_TUNING_H
-#define TLVI_TUNING_H
+/* finetuning.h -- a fine-tuning run, and its file. */
+#ifndef TLVI_FINETUNING_H
+#define TLVI_FINETUNING_H
 
 #include "transfer/transfer.h"
 

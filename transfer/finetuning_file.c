@@ -1,4 +1,4 @@
-/* finetune_ckpt.c -- the file of a fine-tuning run: weights, moments, where it is (POSIX clock).
+/* finetuning_file.c -- the file of a fine-tuning run: weights, moments, where it is (POSIX clock).
  *
  * A safetensors file.  "model.NAME" are the model's entries, "moment0.NAME" and "moment1.NAME" the
  * optimizer's, "steps" its steps in all and for each entry.  Metadata: the plan, the numbers of
@@ -10,7 +10,7 @@
 #include <time.h>
 
 #include "tensor/core.h"
-#include "transfer/tuning.h"
+#include "transfer/finetuning.h"
 
 enum { NAME = 200, PREFIXES = 3, NUMBERS = 13, TEXTS = 4, META = 64 };
 static const char *const PREFIX[PREFIXES] = { "model.", "moment0.", "moment1." };
