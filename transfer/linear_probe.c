@@ -1,4 +1,4 @@
-/* linear_probe.c -- linear probe: multinomial logistic regression on features, its penalty chosen by
+/* linear_probe.c -- linear probe: multinomial logistic regression, its penalty chosen by
  * cross-validation.
  *
  * With fewer rows than features the optimum W lies in the span of the rows: the gradient of the

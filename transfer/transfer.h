@@ -85,7 +85,7 @@ typedef struct tlv_evaluate_opts {
 tlv_status tlv_evaluate(tlv_ctx *c, const tlv_model *m, const tlv_dataset *d, const int64_t *index,
                         int64_t n, tlv_evaluate_opts o, tlv_score *score);
 
-/* ---- linear probe (linear_probe.c) ------------------------------------------------------------------- *
+/* ---- linear probe (linear_probe.c) ------------------------------------------------------------ *
  * Multinomial logistic regression on features x, standardised: z = (x - m) / s with the mean m and
  * the deviation s + 1e-5 of each feature over the training rows:
  *     minimise over W [K,D], b [K]   mean_i CE(W z_i + b, label_i) + l2 sum(W^2)
@@ -140,7 +140,7 @@ tlv_status tlv_probe_predict(tlv_ctx *c, const tlv_probe *p, const tlv_features 
  * m's features are not as many as p's. */
 tlv_status tlv_probe_to_model(tlv_ctx *c, const tlv_probe *p, tlv_model *m);
 
-/* ---- fine-tuning (finetuning.c, finetuning_file.c) ------------------------------------------------ *
+/* ---- fine-tuning (finetuning.c, finetuning_file.c) -------------------------------------------- *
  * Epochs of steps, a validation after each.  Everything random depends on the context's seed and on
  * its place (epoch, position), so a run that was stopped and resumed ends in the same bits as one
  * that was not, with any number of threads. */
