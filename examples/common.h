@@ -110,17 +110,22 @@ const char *cli_clean(const char *s, char *buf, size_t n);
 double cli_now(void);                       /* seconds of a clock that only goes forward */
 int64_t cli_max_rss(void);                  /* bytes, the most this process ever had in memory */
 
-/* ---- JSON: one flat object (common_json.c) --------------------------------------------------- */
+/* ---- JSON: one flat object, and lists of flat objects in it (common_json.c) ------------------- */
 
 typedef struct cli_json {
     char *text;
     size_t len, cap;
-    int failed;
+    int failed, in_row, rows;
 } cli_json;
 
 void cli_json_text(cli_json *j, const char *key, const char *value);    /* NULL: null */
 void cli_json_int(cli_json *j, const char *key, int64_t value);
 void cli_json_real(cli_json *j, const char *key, double value);         /* not finite: null */
+/* A list of objects: cli_json_list, then for each one cli_json_row and its keys; ended by
+ * cli_json_list_end.  A row stands on one line. */
+void cli_json_list(cli_json *j, const char *key);
+void cli_json_row(cli_json *j);
+void cli_json_list_end(cli_json *j);
 /* seconds (since `start`), peak_bytes (of the pool), max_rss_bytes (of the process). */
 void cli_json_costs(cli_json *j, const tlv_ctx *c, double start);
 /* Writes {...} to path ("-": standard output; NULL: nowhere) and frees the text.  Returns CLI_OK,

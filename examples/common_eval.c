@@ -33,6 +33,7 @@ void cli_print_input(FILE *f, const tlv_model *m, const tlv_dataset *d)
     char text[160];
     tlv_dataset_image_shape(d, &h, &w, &channels);
     fprintf(f, "input    %s\n", tlv_recipe_text(r, text, sizeof text));
+    if (h == 0) return;                             // files, each of its own size
     if (channels == 1) fprintf(f, "         grey is repeated to 3 channels\n");
     if (h != r->size || w != r->size)
         fprintf(f, "         images of %dx%d are resized to %dx%d (bilinear)\n", h, w, r->size,

@@ -1,4 +1,4 @@
-/* common_json.c -- results for machines: one flat JSON object. */
+/* common_json.c -- results for machines: one flat JSON object, with lists of flat ones. */
 #include <errno.h>
 #include <inttypes.h>
 #include <math.h>
@@ -39,9 +39,29 @@ static void put_quoted(cli_json *j, const char *s)
 
 static void put_key(cli_json *j, const char *key)
 {
-    put_str(j, j->len ? ",\n  " : "{\n  ");
+    if (j->in_row) put_str(j, j->text && j->text[j->len - 1] == '{' ? "" : ", ");
+    else put_str(j, j->len ? ",\n  " : "{\n  ");
     put_quoted(j, key);
     put_str(j, ": ");
+}
+
+void cli_json_list(cli_json *j, const char *key)
+{
+    put_key(j, key);
+    put_str(j, "[");
+    j->rows = 0;
+}
+
+void cli_json_row(cli_json *j)
+{
+    put_str(j, j->rows++ ? "},\n    {" : "\n    {");
+    j->in_row = 1;
+}
+
+void cli_json_list_end(cli_json *j)
+{
+    put_str(j, j->rows ? "}\n  ]" : "]");
+    j->in_row = 0;
 }
 
 void cli_json_text(cli_json *j, const char *key, const char *value)
