@@ -110,7 +110,7 @@ const char *cli_clean(const char *s, char *buf, size_t n);
 double cli_now(void);                       /* seconds of a clock that only goes forward */
 int64_t cli_max_rss(void);                  /* bytes, the most this process ever had in memory */
 
-/* ---- JSON: one flat object, and lists of flat objects in it (common_json.c) ------------------- */
+/* ---- JSON: one flat object, with lists of flat ones (common_json.c) -------------------------- */
 
 typedef struct cli_json {
     char *text;

@@ -266,7 +266,8 @@ int cli_plot_grid(tlv_ctx *c, const char *path, const char *title, int n, const 
     enum { SIDE = 150, GAP = 10, TEXT = 26 };
     int columns = n <= 4 ? 4 : n <= 12 ? (n + 1) / 2 : 6, rows = (n + columns - 1) / columns;
     int wide = larger(2 * MARGIN + columns * (SIDE + GAP), 2 * MARGIN + cli_text_width(title, 2));
-    cli_canvas *v = open_titled(wide, TITLE + larger(rows, 1) * (SIDE + TEXT + GAP) + MARGIN, title);
+    int high = TITLE + larger(rows, 1) * (SIDE + TEXT + GAP) + MARGIN;
+    cli_canvas *v = open_titled(wide, high, title);
     if (!v) return no_memory(path);
     for (int i = 0; i < n; i++) {
         int x = MARGIN + i % columns * (SIDE + GAP), y = TITLE + i / columns * (SIDE + TEXT + GAP);

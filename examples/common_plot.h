@@ -1,5 +1,5 @@
-/* common_plot.h -- pictures of a run as PNG files: curves, bars, a confusion matrix, grids of images
- * with captions.  A small rasteriser: antialiased lines, rectangles, a 5x7 font. */
+/* common_plot.h -- pictures of a run as PNG files: curves, bars, a confusion matrix, grids of
+ * images with captions.  A small rasteriser: antialiased lines, rectangles, a 5x7 font. */
 #ifndef TLV_EXAMPLES_COMMON_PLOT_H
 #define TLV_EXAMPLES_COMMON_PLOT_H
 
@@ -23,7 +23,7 @@ int cli_canvas_image(cli_canvas *v, int x, int y, int w, int h, const tlv_image 
 /* As a PNG, beside and renamed; CLI_OK, or CLI_FAILED after saying why. */
 int cli_canvas_write(tlv_ctx *c, const cli_canvas *v, const char *path);
 
-/* ---- whole pictures: all return as cli_canvas_write -------------------------------------------- */
+/* ---- whole pictures: all return as cli_canvas_write ------------------------------------------- */
 
 typedef struct cli_series {
     const char *name;

@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "examples/common_eval.h"
 #include "examples/common_plot.h"
 
 enum { PATH = 1024, WORST = 24 };

@@ -3,10 +3,10 @@
 #ifndef TLV_EXAMPLES_COMMON_TASK_H
 #define TLV_EXAMPLES_COMMON_TASK_H
 
-#include "examples/common.h"
+#include "examples/common_eval.h"
 
 #define CLI_OPT_SKIP_BAD(v)                                                                        \
-    { "--skip-bad", CLI_FLAG, &(v), NULL, "leave out files that do not decode, and say which", 0, 0 }
+    { "--skip-bad", CLI_FLAG, &(v), NULL, "leave out files that cannot be read", 0, 0 }
 #define CLI_OPT_CACHE(v)                                                                           \
     { "--cache", CLI_TEXT, &(v), "DIR", "keep features here, and take those that are there", 0, 0 }
 

@@ -76,8 +76,8 @@ static int take_best(float *p, int n, double *probability)
     return best;
 }
 
-static void answer(const options *o, FILE *f, cli_json *j, const char *path, const char *const *name,
-                   int classes, float *p)
+static void answer(const options *o, FILE *f, cli_json *j, const char *path,
+                   const char *const *name, int classes, float *p)
 {
     for (int64_t i = 0; i < o->top && i < classes; i++) {
         double probability;

@@ -72,7 +72,8 @@ static int features(job *j)
     fprintf(j->f, "features %d numbers an image: %s images in %.1f s", j->train.dim,
             cli_count(t->n_train + t->n_val).s, j->feature_seconds);
     if (j->o.cache)
-        fprintf(j->f, ", %s of them from the cache", cli_count(j->seen[0].hits + j->seen[1].hits).s);
+        fprintf(j->f, ", %s of them from the cache",
+                cli_count(j->seen[0].hits + j->seen[1].hits).s);
     fprintf(j->f, "\n");
     return CLI_OK;
 }
