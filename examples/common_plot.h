@@ -23,7 +23,7 @@ int cli_canvas_image(cli_canvas *v, int x, int y, int w, int h, const tlv_image 
 /* As a PNG, beside and renamed; CLI_OK, or CLI_FAILED after saying why. */
 int cli_canvas_write(tlv_ctx *c, const cli_canvas *v, const char *path);
 
-/* ---- whole pictures: all return as cli_canvas_write ------------------------------------------- */
+/* ---- whole pictures: all return as cli_canvas_write ------------------------------------------ */
 
 typedef struct cli_series {
     const char *name;

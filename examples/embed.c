@@ -17,7 +17,7 @@ static options parse(int argc, char **argv)
     options o = { .batch = 32, .file = "features.safetensors" };
     const cli_option table[] = {
         CLI_OPT_WEIGHTS(o.weights), CLI_OPT_ARCH(o.arch),
-        { "--split", CLI_TEXT, &o.split, "train|val|test", "of the data; default: its usual", 0, 0 },
+        { "--split", CLI_TEXT, &o.split, "train|val|test", "which images of DATA", 0, 0 },
         { "--out", CLI_TEXT, &o.file, "FILE", ".npy, .safetensors or .csv", 0, 0 },
         CLI_OPT_CACHE(o.cache), CLI_OPT_SKIP_BAD(o.skip_bad), CLI_OPT_BATCH(o.batch),
         CLI_OPT_THREADS(o.threads), CLI_OPT_JSON(o.json), { 0 },
