@@ -3,9 +3,10 @@
 #
 #   BUILD=build/fuzz T=60 tests/tools/fuzz.sh [NAME...]
 #
-# An input may take SLOWEST seconds (default 1) and MAX_LEN bytes (default 4096).  Needs clang.  Each begins from tests/fuzz/corpus/NAME and leaves what it found in $BUILD/found/NAME; an input that
-# fails is in $BUILD/crash-NAME-*.  To keep new inputs: MERGE=1 copies those that reach new code into the
-# corpus, which a test in `make check` runs again.
+# An input may take SLOWEST seconds (default 1) and have MAX_LEN bytes (default 4096).  Needs clang.  Each begins
+# from tests/fuzz/corpus/NAME and leaves what it found in $BUILD/found/NAME; an input that fails is in
+# $BUILD/crash-NAME-*.  To keep new inputs: MERGE=1 copies those that reach new code into the corpus, which a test
+# in `make check` runs again.  Ends with "N passed, N failed, N skipped".
 set -eu
 
 build=${BUILD:-build/fuzz} seconds=${T:-60}
