@@ -171,18 +171,43 @@ static tlv_status open_kind(tlv_dataset *d, const char *what, const char *split)
                      tlvi_path_str(what).s);
 }
 
+static tlv_dataset *empty_set(tlv_ctx *c)
+{
+    tlv_dataset *d = tlvi_alloc(c, sizeof *d);
+    if (!d) return NULL;
+    memset(d, 0, sizeof *d);
+    d->c = c;
+    return d;
+}
+
 tlv_dataset *tlv_dataset_open(tlv_ctx *c, const char *what, const char *split)
 {
     if (c->err) return NULL;
     c->in_hand[0] = NULL;
     TLVI_REQUIRE(c, what, TLV_ERR_ARG, KINDS, "the data set is NULL");
-    tlv_dataset *d = tlvi_alloc(c, sizeof *d);
+    tlv_dataset *d = empty_set(c);
     if (!d) return NULL;
-    memset(d, 0, sizeof *d);
-    d->c = c;
     if (open_kind(d, what, split) == TLV_OK) return d;
     tlv_dataset_close(d);
     return NULL;
+}
+
+tlv_dataset *tlv_dataset_from_files(tlv_ctx *c, int64_t n, const char *const *paths)
+{
+    if (c->err) return NULL;
+    c->in_hand[0] = NULL;
+    TLVI_REQUIRE(c, n > 0 && paths, TLV_ERR_ARG, "name at least one file", "%lld image files",
+                 (long long)n);
+    tlv_dataset *d = empty_set(c);
+    int ok = d != NULL;
+    for (int64_t i = 0; ok && i < n; i++) ok = tlvi_dataset_add_file(d, paths[i], -1, 0);
+    if (!ok) {
+        tlv_dataset_close(d);
+        return NULL;
+    }
+    d->channels = 3;
+    snprintf(d->text, sizeof d->text, "%lld image file%s", (long long)n, n == 1 ? "" : "s");
+    return d;
 }
 
 void tlv_dataset_close(tlv_dataset *d)
