@@ -168,7 +168,7 @@ int cli_extract(tlv_ctx *c, FILE *f, const char *label, const tlv_model *m, cons
 
 const char **cli_class_names(const tlv_model *m)
 {
-    enum { NUMBER = 24 };
+    enum { NUMBER = 32 };
     size_t n = (size_t)tlv_model_classes(m);
     const char **names = malloc(n * (sizeof *names + NUMBER) + 1);
     if (!names) exit(cli_error("close other programs", "no memory for %zu names of classes", n));
