@@ -75,16 +75,17 @@ static tlv_status take_memory(tlvi_jpeg *d, int keep_coefs)
 static tlv_status decode(tlvi_jpeg *d)
 {
     int more = 0;
-    if (d->end - d->p < 2 || d->p[0] != 0xFF || d->p[1] != 0xD8)
-        return TLVI_JPEG_FAIL(d, "the file does not begin with FFD8");
+    if (d->end - d->p < 3 || d->p[0] != 0xFF || d->p[1] != 0xD8 || d->p[2] != 0xFF)
+        return TLVI_JPEG_FAIL(d, "the file does not begin with FFD8 and another marker");
     d->p += 2;
     if (tlvi_jpeg_read_tables(d, &more) != TLV_OK) return tlv_error(d->c);
     if (!more) return TLVI_JPEG_FAIL(d, "the file holds tables but no image");
     int keep = d->progressive || d->n_scan < d->n_comp;
     if (take_memory(d, keep) != TLV_OK) return tlv_error(d->c);
     while (more) {
-        if (tlvi_jpeg_scan(d) != TLV_OK || tlvi_jpeg_read_tables(d, &more) != TLV_OK)
-            return tlv_error(d->c);
+        if (tlvi_jpeg_scan(d) != TLV_OK) return tlv_error(d->c);
+        d->complete = !keep;
+        if (tlvi_jpeg_read_tables(d, &more) != TLV_OK) return tlv_error(d->c);
         if (more && !keep) return TLVI_JPEG_FAIL(d, "another scan after one of all components");
     }
     for (int i = 0; i < d->n_comp; i++)

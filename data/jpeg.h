@@ -38,6 +38,7 @@ typedef struct tlvi_jbits {
 
 typedef struct tlvi_jcomp {
     int id, h, v, tq;
+    int v_file;                     /* v as the file has it; v itself is 1 for a lone component */
     int dc, ac;                     /* tables of the scan at hand */
     int pred;                       /* DC of the block before */
     int latched;                    /* quant is set, at the first scan with this component */
@@ -71,7 +72,8 @@ typedef struct tlvi_jpeg {
     uint8_t *rows;                  /* planes and wide rows */
     size_t coef_bytes, row_bytes;
     uint16_t *sum;                  /* scratch of upsampling */
-    int smooth;
+    int complete;                   /* every pixel is there: nothing more has to come */
+    int last_good;                  /* last band that the last scan had data for */
     tlv_image *out;
 } tlvi_jpeg;
 
@@ -102,5 +104,12 @@ tlv_status tlvi_jpeg_scan(tlvi_jpeg *d);
 void tlvi_jpeg_emit(tlvi_jpeg *d, int band);
 /* The image from coefficients. */
 void tlvi_jpeg_from_coefs(tlvi_jpeg *d);
+
+/* ---- jpeg_smooth.c --------------------------------------------------------------------------- */
+
+/* 1 if coefficients are missing that can be guessed. */
+int tlvi_jpeg_wants_smoothing(const tlvi_jpeg *d);
+/* Guesses into b, a copy of the block of k in row by and column bx. */
+void tlvi_jpeg_smooth(const tlvi_jpeg *d, const tlvi_jcomp *k, int by, int bx, int16_t *b);
 
 #endif

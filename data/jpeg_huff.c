@@ -360,9 +360,10 @@ static tlv_status restart(tlvi_jpeg *d)
 
 /* ---- scans ----------------------------------------------------------------------------------- */
 
-/* Before an MCU: 1 if it has data, 0 if it stays as it is; -1 after an error. */
-static int begin_mcu(tlvi_jpeg *d)
+/* Before an MCU of a band: 1 if it has data, 0 if it stays as it is; -1 after an error. */
+static int begin_mcu(tlvi_jpeg *d, int band)
 {
+    if (!d->starved) d->last_good = band;
     if (d->interval && d->todo == 0 && restart(d) != TLV_OK) return -1;
     d->todo--;
     return !d->starved;
@@ -404,7 +405,7 @@ static tlv_status scan_one(tlvi_jpeg *d)
     tlvi_jcomp *k = &d->comp[d->scan[0]];
     for (int y = 0; y < k->bh; y++)
         for (int x = 0; x < k->bw; x++) {
-            int some = begin_mcu(d);
+            int some = begin_mcu(d, y / k->v_file);
             if (some > 0) read_block(d, k, coef_block(k, y, x));
             if (some < 0 || (some > 0 && end_mcu(d) < 0)) return tlv_error(d->c);
             if (d->starved && !d->interval) return TLV_OK;
@@ -416,7 +417,7 @@ static tlv_status scan_interleaved(tlvi_jpeg *d)
 {
     for (int y = 0; y < d->mcus_y; y++)
         for (int x = 0; x < d->mcus_x; x++) {
-            int some = begin_mcu(d);
+            int some = begin_mcu(d, y);
             for (int i = 0; i < d->n_scan && some > 0; i++) {
                 tlvi_jcomp *k = &d->comp[d->scan[i]];
                 for (int v = 0; v < k->v; v++)
@@ -436,7 +437,7 @@ static tlv_status scan_to_planes(tlvi_jpeg *d)
     const tlvi_kset *kernels = d->c->k->f32;
     for (int y = 0; y < d->mcus_y; y++) {
         for (int x = 0; x < d->mcus_x; x++) {
-            int some = begin_mcu(d);
+            int some = begin_mcu(d, y);
             for (int i = 0; i < d->n_scan; i++) {
                 tlvi_jcomp *k = &d->comp[d->scan[i]];
                 ptrdiff_t stride = 8 * (ptrdiff_t)k->bw_pad;

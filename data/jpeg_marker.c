@@ -35,17 +35,26 @@ tlv_status tlvi_jpeg_next_marker(tlvi_jpeg *d)
         d->marker = m;
         return TLV_OK;
     }
-    return tlvi_jpeg_cut_short(d);
+    if (!d->complete) return tlvi_jpeg_cut_short(d);
+    d->p = d->end;
+    d->marker = M_EOI;                                      // which nobody misses
+    return TLV_OK;
+}
+
+/* 1 if the file ends here or within the segment to come. */
+static int cut_here(const tlvi_jpeg *d)
+{
+    size_t left = (size_t)(d->end - d->p);
+    return left < 2 || left < ((size_t)d->p[0] << 8 | d->p[1]);
 }
 
 static tlv_status take_segment(tlvi_jpeg *d, seg *s)
 {
-    if (d->end - d->p < 2) return tlvi_jpeg_cut_short(d);
+    if (cut_here(d)) return tlvi_jpeg_cut_short(d);
     size_t n = (size_t)d->p[0] << 8 | d->p[1];
     if (n < 2)
         return TLVI_JPEG_FAIL(d, "a segment with marker FF%02X has the length %zu, less than 2",
                               d->marker, n);
-    if ((size_t)(d->end - d->p) < n) return tlvi_jpeg_cut_short(d);
     *s = (seg){ d->p + 2, n - 2 };
     d->p += n;
     return TLV_OK;
@@ -105,7 +114,7 @@ static void read_app(tlvi_jpeg *d, seg s)
 {
     if (d->marker == M_APP0 && s.n >= 14 && memcmp(s.p, "JFIF", 5) == 0) d->jfif = 1;
     if (d->marker == M_APP14 && s.n >= 12 && memcmp(s.p, "Adobe", 5) == 0) d->adobe = s.p[11];
-    if (d->marker == M_APP1 && s.n > 6 && memcmp(s.p, "Exif\0", 6) == 0)
+    if (d->marker == M_APP1 && s.n > 6 && memcmp(s.p, "Exif", 5) == 0 && !d->orientation)
         d->orientation = tlvi_exif_orientation(s.p + 6, s.n - 6);
 }
 
@@ -141,12 +150,15 @@ static const char *unsupported(int marker)
     return marker > M_JPG ? "arithmetic coding of a rare kind" : "hierarchical coding";
 }
 
+static tlv_status refuse_kind(tlvi_jpeg *d)
+{
+    return tlvi_jpeg_fail(d, "baseline, extended and progressive Huffman coding of 8 bits are read; "
+                          "write it again as one of these", "%s (marker FF%02X)",
+                          unsupported(d->marker), d->marker);
+}
+
 static tlv_status read_frame(tlvi_jpeg *d, seg s)
 {
-    if (d->marker > M_SOF2)
-        return tlvi_jpeg_fail(d, "baseline, extended and progressive Huffman coding of 8 bits are "
-                              "read; write it again as one of these", "%s (marker FF%02X)",
-                              unsupported(d->marker), d->marker);
     if (d->n_comp) return TLVI_JPEG_FAIL(d, "two frame headers");
     if (s.n < 6) return TLVI_JPEG_FAIL(d, "a frame header of %zu bytes, at least 6", s.n);
     int bits = s.p[0], n = s.p[5];
@@ -167,6 +179,7 @@ static tlv_status read_frame(tlvi_jpeg *d, seg s)
     for (int i = 0; i < n; i++) {
         const uint8_t *q = s.p + 6 + 3 * i;
         d->comp[i] = (tlvi_jcomp){ .id = q[0], .h = q[1] >> 4, .v = q[1] & 15, .tq = q[2] };
+        d->comp[i].v_file = d->comp[i].v;
         if (d->comp[i].h < 1 || d->comp[i].h > 4 || d->comp[i].v < 1 || d->comp[i].v > 4)
             return TLVI_JPEG_FAIL(d, "component %d is sampled %d x %d; 1 to 4 are allowed", i,
                                   q[1] >> 4, q[1] & 15);
@@ -187,13 +200,14 @@ static tlv_status find_components(tlvi_jpeg *d, seg s)
     int blocks = 0;
     for (int i = 0; i < d->n_scan; i++) {
         int id = s.p[1 + 2 * i], tables = s.p[2 + 2 * i], at = -1;
-        for (int k = d->n_comp - 1; k >= 0; k--) {
-            int used = 0;
-            for (int j = 0; j < i; j++) used |= d->scan[j] == k;
-            if (d->comp[k].id == id && !used) at = k;
-        }
+        // In the frame's order: nothing that stands earlier there than here.
+        for (int k = d->n_comp - 1; k >= i; k--)
+            if (d->comp[k].id == id) at = k;
+        for (int j = 0; j < i; j++)
+            if (d->scan[j] == at) at = -1;
         if (at < 0)
-            return TLVI_JPEG_FAIL(d, "a scan wants component %d, which the frame does not have", id);
+            return TLVI_JPEG_FAIL(d, "a scan wants component %d, which the frame does not have at "
+                                  "that place", id);
         d->scan[i] = at;
         d->comp[at].dc = tables >> 4;
         d->comp[at].ac = tables & 15;
@@ -259,21 +273,23 @@ static int is_frame(int m)
 
 tlv_status tlvi_jpeg_read_tables(tlvi_jpeg *d, int *more)
 {
+    *more = 0;
     for (;;) {
         if (!d->marker && tlvi_jpeg_next_marker(d) != TLV_OK) return tlv_error(d->c);
         int m = d->marker;
         tlv_status st = TLV_OK;
-        seg s;
+        seg s = { NULL, 0 };
         if (m == M_EOI || m == M_TEM || (m >= M_RST0 && m <= M_RST7)) {
             d->marker = 0;
             if (m != M_EOI) continue;
-            *more = 0;
             return TLV_OK;
         }
         if (m == M_SOI) return TLVI_JPEG_FAIL(d, "an image begins within the image");
         int known = is_frame(m) || m == M_DHT || m == M_DAC || m == M_SOS || m == M_DQT ||
                     m == M_DNL || m == M_DRI || (m >= M_APP0 && m <= M_APP15) || m == M_COM;
         if (!known) return TLVI_JPEG_FAIL(d, "an unknown marker, FF%02X", m);
+        if (is_frame(m) && m > M_SOF2) return refuse_kind(d);
+        if (d->complete && cut_here(d)) return TLV_OK;
         if (take_segment(d, &s) != TLV_OK) return tlv_error(d->c);
         if (is_frame(m)) st = read_frame(d, s);
         else if (m == M_DHT) st = read_huffman(d, s);

@@ -98,23 +98,32 @@ static int extent(const int16_t *b)
     return left || b[1] || b[2] || b[3] ? 4 : 1;
 }
 
-static void component_band(tlvi_jpeg *d, tlvi_jcomp *k, int band)
+static void component_band(tlvi_jpeg *d, tlvi_jcomp *k, int band, int smooth)
 {
+    _Alignas(64) int16_t copy[64];
     ptrdiff_t stride = 8 * (ptrdiff_t)k->bw_pad;
     for (int v = 0; v < k->v; v++) {
         int64_t by = (int64_t)band * k->v + v;
         if (by >= k->bh) break;
         const int16_t *b = k->coef + 64 * by * k->bw_pad;
         uint8_t *out = k->plane + ((band & 1) * k->v + v) * 8 * stride;
-        for (int bx = 0; bx < k->bw; bx++)
-            d->c->k->f32->jpeg_idct(extent(b + 64 * bx), b + 64 * bx, k->quant, out + 8 * bx, stride);
+        for (int bx = 0; bx < k->bw; bx++, b += 64, out += 8) {
+            const int16_t *block = b;
+            if (smooth) {
+                memcpy(copy, b, sizeof copy);
+                tlvi_jpeg_smooth(d, k, (int)by, bx, copy);
+                block = copy;
+            }
+            d->c->k->f32->jpeg_idct(extent(block), block, k->quant, out, stride);
+        }
     }
 }
 
 void tlvi_jpeg_from_coefs(tlvi_jpeg *d)
 {
+    int smooth = tlvi_jpeg_wants_smoothing(d);
     for (int band = 0; band < d->mcus_y; band++) {
-        for (int i = 0; i < d->n_comp; i++) component_band(d, &d->comp[i], band);
+        for (int i = 0; i < d->n_comp; i++) component_band(d, &d->comp[i], band, smooth);
         tlvi_jpeg_emit(d, band);
     }
 }

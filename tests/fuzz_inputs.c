@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "data/codec.h"
 #include "tensor/safetensors.h"
 
 #define WANT(cond)                                                                                 \
@@ -75,4 +76,34 @@ size_t fuzz_safetensors_seed(void *buf, size_t cap)
     memcpy(p + 8, header, length);
     for (int i = 0; i < 60; i++) p[8 + length + (size_t)i] = (char)(i * 37);
     return n;
+}
+
+/* What holds for every picture that was decoded; NULL if it does. */
+static const char *look_at(const tlv_image *m)
+{
+    unsigned sum = 0;
+    WANT(m->h >= 1 && m->w >= 1 && m->depth == 8);
+    WANT(m->channels == 1 || m->channels == 3 || m->channels == 4);
+    WANT(m->bytes == (size_t)m->h * (size_t)m->w * (size_t)m->channels);
+    WANT(m->orientation >= 1 && m->orientation <= 8);
+    for (size_t i = 0; i < m->bytes; i++) sum += ((const uint8_t *)m->samples)[i] > 127;
+    WANT(sum <= m->bytes);              // every sample was written, or valgrind says so
+    return NULL;
+}
+
+int fuzz_jpeg(tlv_ctx *c, const void *bytes, size_t n, const char **why)
+{
+    size_t before = tlv_mem_get(c).now;
+    tlv_image m = { 0 };
+    tlv_status st = tlvi_jpeg_decode(c, bytes, n, "input", &m);
+    *why = NULL;
+    if (st == TLV_OK) *why = look_at(&m);
+    else if ((st != TLV_ERR_FORMAT && st != TLV_ERR_LIMIT) || !*tlv_error_msg(c))
+        *why = "another kind of error";
+    else if (m.samples)
+        *why = "an error, and an image";
+    tlv_image_close(&m);
+    tlv_error_clear(c);
+    if (!*why && tlv_mem_get(c).now != before) *why = "memory is left over";
+    return *why ? -1 : st == TLV_OK;
 }

@@ -13,4 +13,8 @@ int fuzz_safetensors(tlv_ctx *c, const void *bytes, size_t n, const char **why);
  * from.  Returns its length. */
 size_t fuzz_safetensors_seed(void *buf, size_t cap);
 
+/* Decodes the n bytes as a JPEG file; 1, 0 (refused as TLV_ERR_FORMAT or TLV_ERR_LIMIT) or -1, as
+ * above.  The context may have a limit of 100 MB. */
+int fuzz_jpeg(tlv_ctx *c, const void *bytes, size_t n, const char **why);
+
 #endif
