@@ -45,8 +45,8 @@ static tlv_status take_memory(tlvi_jpeg *d, int keep_coefs)
     d->coef_bytes = keep_coefs ? 128 * (size_t)n_blocks : 0;
     int64_t need = pixels * d->n_comp + (int64_t)d->coef_bytes;
     if (need > FREE_BYTES && n_blocks / 8 > d->end - d->bytes)
-        return TLVI_JPEG_FAIL(d, "%d x %d pixels in %zu bytes, fewer than one bit a block", d->w, d->h,
-                              (size_t)(d->end - d->bytes));
+        return TLVI_JPEG_FAIL(d, "%d x %d pixels in %zu bytes, fewer than one bit a block", d->w,
+                              d->h, (size_t)(d->end - d->bytes));
     static const tlv_pixels kind[] = { 0, TLV_GREY, 0, TLV_RGB, TLV_CMYK };
     if (tlv_image_new(d->c, d->h, d->w, kind[d->n_comp], 8, d->out) != TLV_OK)
         return tlv_error(d->c);

@@ -21,7 +21,7 @@ typedef struct tlvi_jhuff {
     uint8_t count[17];              /* codes of each length */
     uint8_t symbol[256];
     /* By the next bits: the length in bits 0..7 (0: a longer code), the symbol in 8..15; where the
-     * value behind the symbol fits too, the value in 16..31 (never 0), and the length is of both. */
+     * value behind the symbol fits too, the value in 16..31 (never 0), and the length of both. */
     uint32_t look[1 << TLVI_JPEG_LOOK];
     int32_t max_code[18];           /* largest code of each length, -1: none; [17] ends a search */
     int32_t offset[17];             /* index of a symbol - its code */

@@ -152,8 +152,8 @@ static const char *unsupported(int marker)
 
 static tlv_status refuse_kind(tlvi_jpeg *d)
 {
-    return tlvi_jpeg_fail(d, "baseline, extended and progressive Huffman coding of 8 bits are read; "
-                          "write it again as one of these", "%s (marker FF%02X)",
+    return tlvi_jpeg_fail(d, "baseline, extended and progressive Huffman coding of 8 bits are "
+                          "read; write it again as one of these", "%s (marker FF%02X)",
                           unsupported(d->marker), d->marker);
 }
 
@@ -166,7 +166,8 @@ static tlv_status read_frame(tlvi_jpeg *d, seg s)
     d->h = s.p[1] << 8 | s.p[2];
     d->w = s.p[3] << 8 | s.p[4];
     if (bits != 8)
-        return tlvi_jpeg_fail(d, "write it again with 8 bits", "%d bits a sample; 8 are read", bits);
+        return tlvi_jpeg_fail(d, "write it again with 8 bits", "%d bits a sample; 8 are read",
+                              bits);
     if (n != 1 && n != 3 && n != 4)
         return TLVI_JPEG_FAIL(d, "%d components; 1, 3 and 4 are read", n);
     if (s.n != 6 + 3 * (size_t)n)
@@ -188,8 +189,8 @@ static tlv_status read_frame(tlvi_jpeg *d, seg s)
     set_sizes(d);
     for (int i = 0; i < n; i++)
         if (d->max_h % d->comp[i].h || d->max_v % d->comp[i].v)
-            return TLVI_JPEG_FAIL(d, "component %d is sampled %d x %d of %d x %d: no whole ratio", i,
-                                  d->comp[i].h, d->comp[i].v, d->max_h, d->max_v);
+            return TLVI_JPEG_FAIL(d, "component %d is sampled %d x %d of %d x %d: no whole ratio",
+                                  i, d->comp[i].h, d->comp[i].v, d->max_h, d->max_v);
     return TLV_OK;
 }
 

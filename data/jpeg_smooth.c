@@ -1,5 +1,5 @@
-/* jpeg_smooth.c -- progressive files whose last scans are missing: low coefficients are guessed from
- * the DC values of the 5 x 5 blocks around (T.81, K.8, widened as libjpeg-turbo 2.1 does). */
+/* jpeg_smooth.c -- progressive files whose last scans are missing: low coefficients are guessed
+ * from the DC values of the 5 x 5 blocks around (T.81, K.8, widened as libjpeg-turbo 2.1 does). */
 #include "data/jpeg.h"
 
 enum { SAVED = TLVI_JPEG_SAVED, SIDE = 5, AREA = SIDE * SIDE, MIDDLE = AREA / 2 };
@@ -64,8 +64,8 @@ static void smooth_block(const tlvi_jcomp *k, const int *known, const int *dc, i
     }
 }
 
-/* Rows of blocks around row `at`, which is row v of a band; at the edges one repeats.  Two rows away
- * libjpeg-turbo 2.1 looks only from the bands that are not next to an edge, and so does this. */
+/* Rows of blocks around row `at`, which is row v of a band; at the edges one repeats.  Two rows
+ * away libjpeg-turbo 2.1 looks only from bands that are not next to an edge, and so does this. */
 static void rows_around(const tlvi_jcomp *k, int64_t at, int64_t *row)
 {
     int64_t band = at / k->v_file, v = at % k->v_file, last = (k->bh - 1) / k->v_file;
