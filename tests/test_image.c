@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "data/data.h"
+#include "tests/fuzz_images.h"
 #include "tests/support.h"
 
 /* Closes a context in which nothing is left of what the test made. */
@@ -279,6 +280,10 @@ static void test_orientations_of_large_images(void)
     close_empty(c);
 }
 
+/* ---- files of strangers ---------------------------------------------------------------------- */
+
+static void test_corpus(void) { fuzz_corpus(fuzz_any_image, "image", 10); }
+
 TEST_MAIN(T(test_what_is_not_read_is_named), T(test_files), T(test_new), T(test_kinds),
           T(test_sixteen_bits_keep_their_high_byte), T(test_kinds_that_do_not_come_out),
-          T(test_orientations), T(test_orientations_of_large_images))
+          T(test_orientations), T(test_orientations_of_large_images), T(test_corpus))

@@ -21,7 +21,7 @@ passed=0 failed=0
 for name in $names; do
     prog=$build/fuzz_$name corpus=tests/fuzz/corpus/$name found=$build/found/$name
     # shellcheck disable=SC2086  # flags are several words
-    clang -std=c11 -I. $flags -fsanitize=fuzzer "tests/fuzz/fuzz_$name.c" tests/fuzz_inputs.c \
+    clang -std=c11 -D_XOPEN_SOURCE=700 -I. $flags -fsanitize=fuzzer "tests/fuzz/fuzz_$name.c" tests/fuzz_*.c tests/test.c \
         "$build/libtlvision.a" -lm -pthread -o "$prog"
     mkdir -p "$found" "$corpus"
     if "$prog" -max_total_time="$seconds" -max_len="${MAX_LEN:-4096}" -timeout="${SLOWEST:-1}" -rss_limit_mb=1024 \
