@@ -77,8 +77,9 @@ static size_t build(const plan *f, uint8_t buf[ROOM])
 /* Rows stand bottom-up and are padded to 4 bytes. */
 static const plan PLANS[] = {
     { 12, 5, 2, 1, 0, 0, 0, { 0 }, 6, { 1, 2, 3, 4, 5, 6 }, 5, { 0xa0, 0, 0, 0, 0x50 }, 0, TLV_RGB,
-    { 56, 1, 1, 16, 3, 0, 4, { 0xf00, 0xf0, 0xf, 0xf000 }, 0, { 0 }, 2, { 0x34, 0x12 }, 0,
-      TLV_RGBA, { 34, 51, 68, 17 } },
+      { 3, 2, 1, 6, 5, 4, 3, 2, 1, 6, 5, 4, 3, 2, 1,
+        6, 5, 4, 3, 2, 1, 6, 5, 4, 3, 2, 1, 3, 2, 1 } },
+    { 16, 1, 1, 24, 0, 0, 0, { 0 }, 0, { 0 }, 3, { 1, 2, 3 }, 0, TLV_RGB, { 3, 2, 1 } },
     { 40, 3, 2, 8, 0, 4, 0, { 0 }, RED_GREEN_BLUE, 7, { 0, 1, 2, 0, 3, 0, 4 }, 0, TLV_RGB,
       { D, R, 4, 4, 4, R, G, B } },                             // index 4 has no entry: grey 4
     { 40, 3, 1, 4, 0, 4, 0, { 0 }, RED_GREEN_BLUE, 2, { 0x12, 0x30 }, 0, TLV_RGB, { G, B, D } },
