@@ -48,15 +48,14 @@ int64_t cli_drop_bad(tlv_ctx *c, tlv_dataset *d, FILE *f)
     return n;
 }
 
-tlv_dataset *cli_images(tlv_ctx *c, const char *what, const char *split, int skip_bad, FILE *f,
-                        int64_t *skipped)
+tlv_dataset *cli_images(tlv_ctx *c, const char *word, const char *what, const char *split,
+                        int skip_bad, FILE *f, int64_t *skipped)
 {
     tlv_dataset *d = cli_dataset(c, what, split);
     int64_t bad = skip_bad ? cli_drop_bad(c, d, f) : 0;
     if (bad < 0) exit(cli_fail(c));
     if (skipped) *skipped += bad;
-    fprintf(f, "%-8s %s\n", split && strcmp(split, "train") == 0 ? "data" : split ? "val" : "data",
-            tlv_dataset_text(d));
+    fprintf(f, "%-8s %s\n", word, tlv_dataset_text(d));
     print_counts(f, d);
     return d;
 }
@@ -86,11 +85,11 @@ static void print_split(FILE *f, const cli_task *t, const cli_task_opts *o)
 int cli_task_open(tlv_ctx *c, cli_task *t, cli_task_opts o, FILE *f)
 {
     *t = (cli_task){ 0 };
-    t->train = cli_images(c, o.data, "train", o.skip_bad, f, &t->skipped);
+    t->train = cli_images(c, "data", o.data, "train", o.skip_bad, f, &t->skipped);
     int own = !o.val && (tlv_dataset_has_split(c, o.data, "val") > 0
                          || tlv_dataset_has_split(c, o.data, "test") > 0);
     const char *other = o.val ? o.val : own ? o.data : NULL;
-    t->val = other ? cli_images(c, other, "val", o.skip_bad, f, &t->skipped) : t->train;
+    t->val = other ? cli_images(c, "val", other, "val", o.skip_bad, f, &t->skipped) : t->train;
 
     int64_t n = tlv_dataset_size(t->train), all = tlv_dataset_size(t->val);
     t->train_at = cli_numbers(n);
@@ -196,6 +195,13 @@ tlv_status cli_name_classes(tlv_ctx *c, tlv_model *m, const tlv_dataset *d)
 
 static int64_t image_of(const cli_verdicts *v, int64_t i) { return v->index ? v->index[i] : i; }
 
+/* The truth as the model counts its classes; -1: unknown. */
+static int truth(const cli_verdicts *v, int64_t i)
+{
+    int label = tlv_dataset_label(v->d, image_of(v, i));
+    return label < 0 ? -1 : label + v->first_class;
+}
+
 static int answer(const cli_verdicts *v, int64_t i)
 {
     const float *p = v->prob + i * v->classes;
@@ -255,7 +261,7 @@ static int worst_errors(const cli_verdicts *v, int64_t out[WORST])
     int count = 0;
     for (int64_t i = 0; i < v->n; i++) {
         int says = answer(v, i);
-        if (says == tlv_dataset_label(v->d, image_of(v, i))) continue;
+        if (says == truth(v, i)) continue;
         float p = v->prob[i * v->classes + says];
         int at = count < WORST ? count++ : WORST;
         for (; at > 0; at--) {
@@ -289,7 +295,7 @@ static int draw_worst(tlv_ctx *c, const cli_verdicts *v, const char *path)
         int says = answer(v, i);
         if (tlv_dataset_image(c, v->d, k, &image[ready]) != TLV_OK) break;
         snprintf(line[ready][0], sizeof line[0][0], "%.60s: no, %.40s", v->names[says],
-                 v->names[tlv_dataset_label(v->d, k)]);
+                 v->names[truth(v, i)]);
         snprintf(line[ready][1], sizeof line[0][1], "%.1f %% %s",
                  100 * (double)v->prob[i * v->classes + says],
                  file_name(v, i, name, sizeof name));
@@ -336,7 +342,7 @@ int cli_write_verdicts(const cli_verdicts *v, const char *dir)
     if (!f) return cli_error("is the disk full?", "%s: %s", path, strerror(errno));
     fprintf(f, "image,label,answer,probability,right\n");
     for (int64_t i = 0; i < v->n; i++) {
-        int says = answer(v, i), label = tlv_dataset_label(v->d, image_of(v, i));
+        int says = answer(v, i), label = truth(v, i);
         const char *file = tlv_dataset_path(v->d, image_of(v, i));
         if (file) cli_put_field(f, file);
         else fprintf(f, "%lld", (long long)image_of(v, i));

@@ -28,9 +28,9 @@ typedef struct cli_task_opts {
 int cli_task_open(tlv_ctx *c, cli_task *t, cli_task_opts o, FILE *f);
 void cli_task_close(cli_task *t);               /* accepts an empty one */
 
-/* A data set for measuring alone, with the same words; ends the program on failure. */
-tlv_dataset *cli_images(tlv_ctx *c, const char *what, const char *split, int skip_bad, FILE *f,
-                        int64_t *skipped);
+/* One data set, said in a line that begins with `word`; ends the program on failure. */
+tlv_dataset *cli_images(tlv_ctx *c, const char *word, const char *what, const char *split,
+                        int skip_bad, FILE *f, int64_t *skipped);
 
 /* Takes files out of d that do not decode, and names the first of them; their number, or -1. */
 int64_t cli_drop_bad(tlv_ctx *c, tlv_dataset *d, FILE *f);
@@ -60,6 +60,7 @@ typedef struct cli_verdicts {
     const int64_t *index;
     int64_t n;
     int classes;                    /* of the model */
+    int first_class;                /* the model's class of label 0 */
     const char *const *names;       /* [classes] */
     const float *prob;              /* [n,classes] */
     const int64_t *confusion;       /* [classes * classes], row = truth */

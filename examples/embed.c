@@ -112,7 +112,7 @@ static int run(tlv_ctx *c, const options *o, tlv_features *x, double start)
     FILE *f = cli_text_stream(o->json);
     int64_t skipped = 0;
     tlv_load_report lr = { 0 };
-    tlv_dataset *d = cli_images(c, o->data, o->split, o->skip_bad, f, &skipped);
+    tlv_dataset *d = cli_images(c, "data", o->data, o->split, o->skip_bad, f, &skipped);
     tlv_model *m = tlv_model_load(c, o->weights, o->arch, (tlv_model_opts){ 0 }, &lr);
     int status = m ? CLI_OK : cli_fail(c);
     tlv_extract_report r = { 0 };

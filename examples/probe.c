@@ -210,8 +210,8 @@ static int run(job *j, double start)
     if (status == CLI_OK) status = fit(j);
     if (status != CLI_OK) return status;
     const char **names = cli_class_names(j->m);
-    cli_verdicts v = { j->task.val, j->task.val_at, j->val.n, j->probe.classes, names, j->prob,
-                       j->confusion };
+    cli_verdicts v = { j->task.val, j->task.val_at, j->val.n, j->probe.classes, 0, names,
+                       j->prob, j->confusion };
     status = save(j, &v);
     if (status == CLI_OK) print_end(j, &v);
     free(names);

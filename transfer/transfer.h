@@ -66,13 +66,14 @@ void tlv_features_close(tlv_features *f);                   /* accepts NULL and 
 /* ---- scores (score.c) ------------------------------------------------------------------------ */
 
 typedef struct tlv_score {
-    int64_t n, right;           /* images looked at; of them recognised */
-    double accuracy, loss;      /* of those n; the loss is the mean cross-entropy */
+    int64_t n, right, right5;   /* images looked at; recognised; the truth among the five first */
+    double accuracy, accuracy5, loss;   /* of those n; the loss is the mean cross-entropy */
     int stopped;
 } tlv_score;
 
 typedef struct tlv_evaluate_opts {
     int64_t batch;              /* 0: 32 */
+    int first_class;            /* the model's class of label 0: 1 if its class 0 is "background" */
     float *prob;                /* receives [n,classes] probabilities; or NULL */
     int64_t *confusion;         /* [classes * classes], counted up at label * classes + guess; or
                                    NULL */
