@@ -10,14 +10,15 @@
 static const struct {
     const tlvi_arch *at;
     int n;
-} FAMILIES[] = { { tlvi_resnet_cifar, 4 }, { tlvi_resnet, 3 }, { &tlvi_mobilenet_v2, 1 } };
+} FAMILIES[] = { { tlvi_resnet_cifar, 4 }, { tlvi_resnet, 3 }, { &tlvi_mobilenet_v2, 1 },
+                 { &tlvi_squeezenet, 1 } };
 enum { N_FAMILIES = sizeof FAMILIES / sizeof FAMILIES[0] };
 
 const char *const *tlv_model_archs(void)
 {
     static const char *const names[] = { "resnet20", "resnet32", "resnet44", "resnet56",
                                          "resnet18", "resnet34", "resnet50", "mobilenet_v2",
-                                         NULL };
+                                         "squeezenet1_0", NULL };
     return names;
 }
 

@@ -98,4 +98,27 @@ static void test_tflite_with_folded_batch_norms(void)
     tlv_ctx_close(c);
 }
 
-TEST_MAIN(T(test_keras_without_head), T(test_tflite_with_folded_batch_norms))
+static void test_caffe(void)
+{
+    tlv_ctx *c = support_open();
+    tlv_model *m = load(c, "squeezenet_v1_0/squeezenet_v1_0.safetensors", (tlv_model_opts){ 0 });
+    if (m) {
+        const tlv_model_info *info = tlv_model_about(m);
+        EXPECT_STR(info->arch, "squeezenet1_0");
+        EXPECT_STR(info->dialect, "caffe");
+        EXPECT_INT(info->classes, 1000);
+        EXPECT_INT(info->linear_head, 0);
+        EXPECT_INT(info->recipe.bgr, 1);
+        EXPECT_INT(info->recipe.size, 227);
+        EXPECT_CLOSE(info->recipe.mean[0] * 255, 104, 1e-12, 0);
+        tlv_run r = tlv_model_run(c, m, TLV_EVAL);
+        tlv_tensor *x = image(c, "image227", 2, 227, 227, -120, 130);
+        compare(c, tlv_model_forward(&r, m, x), "caffe/logits");
+        compare(c, tlv_model_features(&r, m, x), "caffe/features");
+    }
+    tlv_model_close(m);
+    tlv_ctx_close(c);
+}
+
+TEST_MAIN(T(test_keras_without_head), T(test_tflite_with_folded_batch_norms),
+          T(test_caffe))

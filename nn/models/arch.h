@@ -55,7 +55,7 @@ typedef struct tlvi_arch {
     int (*detect)(const tlvi_names *f, int variant, tlv_model_info *found);
 } tlvi_arch;
 
-extern const tlvi_arch tlvi_resnet_cifar[4], tlvi_resnet[3], tlvi_mobilenet_v2;
+extern const tlvi_arch tlvi_resnet_cifar[4], tlvi_resnet[3], tlvi_mobilenet_v2, tlvi_squeezenet;
 
 /* ---- the model itself (model.c) -------------------------------------------------------------- */
 
