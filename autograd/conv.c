@@ -3,7 +3,7 @@
  * work. */
 #include <math.h>
 
-#include "autograd/op.h"
+#include "autograd/norm.h"
 #include "tensor/direct.h"
 
 const char *tlv_conv_algorithm(const tlv_ctx *c)
@@ -494,11 +494,61 @@ static tlv_tensor *through_act(tlv_ctx *c, tlv_act act, const tlv_tensor *g, con
     return m ? tlv_mul(c, g, m) : NULL;
 }
 
+/* dz and, where wanted, its sum over all but the channels: in one pass where the gate allows it. */
+static const tlv_tensor *gated_sum(tlv_ctx *c, tlv_act act, const tlv_tensor *g,
+                                   const tlv_tensor *y, tlv_tensor **sum)
+{
+    tlvi_gate gate = act == TLV_ACT_RELU    ? TLVI_GATE_RELU
+                     : act == TLV_ACT_RELU6 ? TLVI_GATE_RELU6
+                                            : TLVI_GATE_NONE;
+    if (!sum || (act != TLV_ACT_NONE && gate == TLVI_GATE_NONE)) {
+        if (act != TLV_ACT_NONE) g = through_act(c, act, g, y);
+        if (sum && g) *sum = channel_sum(c, g);
+        return g;
+    }
+    tlvi_cols s = tlvi_cols_of(g, 0);
+    tlvi_cols_grad a = { .gate = gate, .g = tlvi_cols_view(c, g), .y = tlvi_cols_view(c, y) };
+    if (gate) a.gated = tlvi_cols_new(c, (tlv_dtype)g->dtype, tlv_shape_of(g));
+    size_t bytes = (size_t)(s.n + 1) * sizeof(double);
+    double *total = c->err ? NULL : tlvi_alloc(c, bytes);
+    if (!total) return NULL;
+    tlvi_cols_grad_sums(c, &s, &a, total, NULL);
+    *sum = tlvi_norm_vector(c, g->dtype, s.n, total);
+    tlvi_free(c, total, bytes);
+    return gate ? a.gated : a.g;
+}
+
+/* As fused_vjp.  scale moves into the weights, w' = scale w, and dscale falls out of the gradient of
+ * w': with e = conv2d_dw(dz, x),  dw = scale e,  dscale = sum of w e over a filter. */
+static void fused_vjp_fast(tlv_ctx *c, const tlvi_node *n, const tlv_tensor *g, tlv_tensor **d)
+{
+    const fused_attr *a = n->attr;
+    const tlv_tensor *x = tlvi_in(n, 0), *w = tlvi_in(n, 1), *scale = tlvi_in(n, 2);
+    const tlv_tensor *y = a->act == TLV_ACT_NONE ? NULL : tlvi_out(n, 0);
+    const tlv_tensor *dz = gated_sum(c, a->act, g, y, wants(n, 3) ? &d[3] : NULL);
+    if (!dz) return;
+    if (wants(n, 4)) d[4] = tlvi_pass(dz);
+    tlv_shape filters = tlv_shape4(g->shape[1], 1, 1, 1);
+    if (wants(n, 0)) {
+        if (scale) w = tlv_mul(c, w, tlv_reshape(c, scale, filters));
+        d[0] = tlv_conv2d_dx(c, dz, w, x->shape[2], x->shape[3], a->o);
+    }
+    if (!wants(n, 1) && !wants(n, 2)) return;
+    w = tlvi_in(n, 1);
+    tlv_tensor *e = tlv_conv2d_dw(c, dz, x, w->shape[2], w->shape[3], a->o);
+    if (wants(n, 2)) d[2] = tlv_sum(c, tlv_mul(c, w, e), TLV_AXES(1, 2, 3), 0);
+    if (wants(n, 1)) d[1] = scale ? tlv_mul(c, e, tlv_reshape(c, scale, filters)) : e;
+}
+
 /* y = act(z), z = u scale + shift + residual, u = conv(x, w):
  *   dz = g act'(z)   dresidual = dz   dshift = sum dz   dscale = sum dz u   du = dz scale, and on
  * to x and w */
 static void fused_vjp(tlv_ctx *c, const tlvi_node *n, const tlv_tensor *g, tlv_tensor **d)
 {
+    if (!tlvi_recording(c)) {
+        fused_vjp_fast(c, n, g, d);
+        return;
+    }
     const fused_attr *a = n->attr;
     const tlv_tensor *x = tlvi_in(n, 0), *w = tlvi_in(n, 1), *scale = tlvi_in(n, 2), *dz = g;
     if (a->act != TLV_ACT_NONE) dz = through_act(c, a->act, g, tlvi_out(n, 0));

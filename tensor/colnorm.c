@@ -205,6 +205,7 @@ static cols_job grad_job(tlv_ctx *c, const tlvi_cols *s, const tlvi_cols_grad *a
         j.grad.x = tlvi_ptr(a->x);
         j.grad.ldx = tlvi_cols_pitch(a->x);
     }
+    if (a->gated) j.grad.gated = tlvi_ptr(a->gated);
     if (a->gate != TLVI_GATE_NONE) {
         j.grad.y = tlvi_ptr(a->y);
         j.grad.ldy = tlvi_cols_pitch(a->y);
@@ -223,6 +224,7 @@ static tlvi_norm_grad grad_block(const cols_job *j, int64_t i, int64_t *row)
     a.g = row_at(j, a.g, *row, a.ldg);
     a.x = row_at(j, a.x, *row, a.ldx);
     a.y = row_at(j, a.y, *row, a.ldy);
+    if (a.gated) a.gated = (char *)a.gated + (size_t)(*row * n) * j->size;
     a.mean = row_at(j, a.mean, o, n);
     a.rstd = row_at(j, a.rstd, o, n);
     a.a = row_at(j, a.a, o, n);

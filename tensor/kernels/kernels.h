@@ -54,6 +54,7 @@ typedef struct tlvi_norm_grad {
     const void *g, *x, *y;          /* x may be NULL; y is read if there is a gate */
     const void *mean, *rstd;        /* rows of n */
     const void *a, *b, *c;          /* rows of n */
+    void *gated;                    /* of norm_grad_sums: receives t, dense; or NULL */
 } tlvi_norm_grad;
 
 /* What follows a convolution on the way out: y = min(hi, max(lo, y scale + shift + res)).  scale
