@@ -509,10 +509,10 @@ static const tlv_tensor *gated_sum(tlv_ctx *c, tlv_act act, const tlv_tensor *g,
     tlvi_cols s = tlvi_cols_of(g, 0);
     tlvi_cols_grad a = { .gate = gate, .g = tlvi_cols_view(c, g), .y = tlvi_cols_view(c, y) };
     if (gate) a.gated = tlvi_cols_new(c, (tlv_dtype)g->dtype, tlv_shape_of(g));
-    size_t bytes = (size_t)(s.n + 1) * sizeof(double);
+    size_t bytes = (size_t)(2 * s.n + 1) * sizeof(double);
     double *total = c->err ? NULL : tlvi_alloc(c, bytes);
     if (!total) return NULL;
-    tlvi_cols_grad_sums(c, &s, &a, total, NULL);
+    tlvi_cols_grad_sums(c, &s, &a, total, total + s.n);
     *sum = tlvi_norm_vector(c, g->dtype, s.n, total);
     tlvi_free(c, total, bytes);
     return gate ? a.gated : a.g;
