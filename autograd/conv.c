@@ -518,8 +518,8 @@ static const tlv_tensor *gated_sum(tlv_ctx *c, tlv_act act, const tlv_tensor *g,
     return gate ? a.gated : a.g;
 }
 
-/* As fused_vjp.  scale moves into the weights, w' = scale w, and dscale falls out of the gradient of
- * w': with e = conv2d_dw(dz, x),  dw = scale e,  dscale = sum of w e over a filter. */
+/* As fused_vjp.  scale moves into the weights, w' = scale w, and dscale falls out of the gradient
+ * of w': with e = conv2d_dw(dz, x),  dw = scale e,  dscale = sum of w e over a filter. */
 static void fused_vjp_fast(tlv_ctx *c, const tlvi_node *n, const tlv_tensor *g, tlv_tensor **d)
 {
     const fused_attr *a = n->attr;

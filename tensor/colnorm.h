@@ -38,7 +38,7 @@ typedef struct tlvi_cols_grad {
     tlvi_gate gate;
     const tlv_tensor *g, *x, *y;
     const void *mean, *rstd, *a, *b, *c;
-    tlv_tensor *gated;          /* of grad_sums without x: receives t; from tlvi_cols_new, or NULL */
+    tlv_tensor *gated; /* of grad_sums without x: receives t; from tlvi_cols_new, or NULL */
 } tlvi_cols_grad;
 
 /* sum_g, sum_gx [outer*n]: norm_grad_sums of each array; sum_gx is filled only with x. */
