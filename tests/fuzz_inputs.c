@@ -82,9 +82,9 @@ size_t fuzz_safetensors_seed(void *buf, size_t cap)
 static const char *look_at(const tlv_image *m)
 {
     unsigned sum = 0;
-    WANT(m->h >= 1 && m->w >= 1 && m->depth == 8);
-    WANT(m->channels == 1 || m->channels == 3 || m->channels == 4);
-    WANT(m->bytes == (size_t)m->h * (size_t)m->w * (size_t)m->channels);
+    WANT(m->h >= 1 && m->w >= 1 && (m->depth == 8 || m->depth == 16));
+    WANT(m->channels >= 1 && m->channels <= 4);
+    WANT(m->bytes == (size_t)m->h * (size_t)m->w * (size_t)(m->channels * m->depth / 8));
     WANT(m->orientation >= 1 && m->orientation <= 8);
     for (size_t i = 0; i < m->bytes; i++) sum += ((const uint8_t *)m->samples)[i] > 127;
     WANT(sum <= m->bytes);              // every sample was written, or valgrind says so
@@ -106,4 +106,87 @@ int fuzz_jpeg(tlv_ctx *c, const void *bytes, size_t n, const char **why)
     tlv_error_clear(c);
     if (!*why && tlv_mem_get(c).now != before) *why = "memory is left over";
     return *why ? -1 : st == TLV_OK;
+}
+
+/* ---- PNG ------------------------------------------------------------------------------------- */
+
+int fuzz_png(tlv_ctx *c, const void *bytes, size_t n, const char **why)
+{
+    size_t before = tlv_mem_get(c).now;
+    tlv_image m = { 0 };
+    tlv_status st = tlvi_png_decode(c, bytes, n, "input", &m);
+    *why = NULL;
+    if (st == TLV_OK) {
+        *why = look_at(&m);
+    } else if (st == TLV_ERR_NOMEM) {   // the limit: fine for what is really there
+        tlv_ctx *wide = tlv_ctx_open(&(tlv_ctx_opts){ .threads = 1 });
+        tlv_image big = { 0 };
+        if (tlvi_png_decode(wide, bytes, n, "input", &big) != TLV_OK)
+            *why = "memory for what is not there";
+        tlv_image_close(&big);
+        tlv_ctx_close(wide);
+    } else if ((st != TLV_ERR_FORMAT && st != TLV_ERR_LIMIT) || !*tlv_error_msg(c)) {
+        *why = "another kind of error";
+    }
+    if (st != TLV_OK && m.samples) *why = "an error, and an image";
+    tlv_image_close(&m);
+    tlv_error_clear(c);
+    if (!*why && tlv_mem_get(c).now != before) *why = "memory is left over";
+    return *why ? -1 : st == TLV_OK;
+}
+
+/* ---- deflate --------------------------------------------------------------------------------- */
+
+typedef struct inflated {
+    uint64_t n;
+    uint32_t crc;
+    int ended;
+    const char *error;
+} inflated;
+
+static inflated inflate_pieces(tlv_ctx *c, tlvi_wrap wrap, const uint8_t *p, size_t n, size_t feed,
+                               size_t room)
+{
+    uint8_t out[1024];
+    inflated r = { 0 };
+    tlvi_inflate *z = tlvi_inflate_open(c, wrap);
+    for (;;) {
+        size_t left = n < feed ? n : feed;
+        n -= left;
+        size_t got = tlvi_inflate_read(z, &p, &left, out, room);
+        n += left;
+        r.n += got;
+        r.crc = tlvi_crc32(r.crc, out, got);
+        r.error = tlvi_inflate_error(z);
+        r.ended = tlvi_inflate_ended(z);
+        if (got < room && (r.error || n == 0 || (r.ended && wrap != TLVI_GZIP))) break;
+    }
+    tlvi_inflate_close(z);
+    return r;
+}
+
+static const char *deflate_and_back(tlv_ctx *c, const uint8_t *p, size_t n)
+{
+    size_t size = 0, room = 0;
+    uint8_t *packed = tlvi_deflate(c, p, n, &size, &room);
+    WANT(packed && size <= room);
+    inflated r = inflate_pieces(c, TLVI_ZLIB, packed, size, size, 1024);
+    tlvi_free(c, packed, room);
+    WANT(r.ended && r.n == n && r.crc == tlvi_crc32(0, p, n));
+    return NULL;
+}
+
+int fuzz_inflate(tlv_ctx *c, const void *bytes, size_t n, const char **why)
+{
+    const uint8_t *p = bytes;
+    *why = deflate_and_back(c, p, n);
+    if (n == 0 || *why) return *why ? -1 : 0;
+    tlvi_wrap wrap = (tlvi_wrap)(p[0] % 3);
+    size_t feed = 1 + p[0] / 3 % 8 * 5, room = 3 + p[0] / 24 * 100;
+    inflated a = inflate_pieces(c, wrap, p + 1, n - 1, n, 1024);
+    inflated b = inflate_pieces(c, wrap, p + 1, n - 1, feed, room);
+    if (a.n != b.n || a.crc != b.crc) *why = "other bytes in other pieces";
+    else if (a.ended != b.ended || a.error != b.error) *why = "another end in other pieces";
+    else if (a.n > 1032 * (uint64_t)n + 32768) *why = "more than deflate can hold";
+    return *why ? -1 : a.ended;
 }

@@ -17,4 +17,18 @@ size_t fuzz_safetensors_seed(void *buf, size_t cap);
  * above.  The context may have a limit of 100 MB. */
 int fuzz_jpeg(tlv_ctx *c, const void *bytes, size_t n, const char **why);
 
+/* Decodes the n bytes as a PNG file.  1, 0 (refused as TLV_ERR_FORMAT or TLV_ERR_LIMIT) or -1, as
+ * above.  The context may have a limit of 100 MB: TLV_ERR_NOMEM is right only if the image is there
+ * where there is more. */
+int fuzz_png(tlv_ctx *c, const void *bytes, size_t n, const char **why);
+
+/* Inflates bytes[1 ..], wrapped as the first byte says, twice, by pieces of different sizes: both
+ * give the same.  Deflates all bytes, and they come back.  1: the stream had an end; 0 or -1. */
+int fuzz_inflate(tlv_ctx *c, const void *bytes, size_t n, const char **why);
+
+/* Runs fn over every file of tests/fuzz/corpus/NAME, under a limit of 100 MB, and checks that none
+ * gives -1.  The number of files. */
+typedef int (*fuzz_fn)(tlv_ctx *c, const void *bytes, size_t n, const char **why);
+int fuzz_corpus(const char *name, fuzz_fn fn);
+
 #endif

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "data/codec.h"
+#include "tests/fuzz_inputs.h"
 #include "tests/support.h"
 
 /* ---- streams that zlib 1.2.13 wrote ---------------------------------------------------------- */
@@ -323,6 +324,11 @@ static void test_checksums(void)
     free(p);
 }
 
+static void test_corpus(void)
+{
+    EXPECT(fuzz_corpus("inflate", fuzz_inflate) >= 8, "few files");
+}
+
 TEST_MAIN(T(test_streams_in_any_pieces), T(test_gzip_members),
           T(test_bytes_behind_the_end_are_left), T(test_the_end_is_seen_with_the_last_byte),
-          T(test_wrong_streams), T(test_wrong_wrappings), T(test_cut_streams), T(test_checksums))
+          T(test_wrong_streams), T(test_wrong_wrappings), T(test_cut_streams), T(test_checksums), T(test_corpus))

@@ -80,8 +80,9 @@ static void palette(uint8_t *rgb, uint8_t *alpha)
 static int predict(int filter, int a, int b, int c)
 {
     int p = a + b - c, pa = abs(p - a), pb = abs(p - b), pc = abs(p - c);
-    int nearest = pa <= pb && pa <= pc ? a : pb <= pc ? b : c;
-    return filter == 0 ? 0 : filter == 1 ? a : filter == 2 ? b : filter == 3 ? (a + b) / 2 : nearest;
+    const int guess[5] = { 0, a, b, (a + b) / 2,
+                           pa <= pb && pa <= pc ? a : pb <= pc ? b : c };
+    return guess[filter];
 }
 
 /* Rows of one pass behind each other, row r by filter r mod 5; the number of bytes. */
@@ -202,7 +203,7 @@ static void test_every_colour_depth_and_interlacing(void)
                 kinds++;
             }
         }
-    EXPECT_INT(kinds, 52);              // 15 pairs, each interlaced or not; 11 of them with tRNS too
+    EXPECT_INT(kinds, 52);      // 15 pairs, each interlaced or not; 11 of them with tRNS too
     free(o);
     tlv_ctx_close(c);
 }
@@ -245,6 +246,7 @@ static void test_written_files_read_back(void)
     char path[1024];
     REQUIRE(test_temp_path(path, sizeof path, "im.png"), "no path");
     tlv_ctx *c = support_open();
+    size_t before = tlv_mem_get(c).now;
     for (int kind = TLV_GREY; kind <= TLV_RGBA; kind++)
         for (int depth = 8; depth <= 16; depth += 8)
             for (int s = 0; s < 6; s++) {
@@ -264,7 +266,7 @@ static void test_written_files_read_back(void)
     EXPECT_STATUS(tlv_image_write_png(&m, "no-such-folder/im.png"), TLV_ERR_IO);
     EXPECT_ERROR(c, TLV_ERR_IO, "no-such-folder");
     tlv_image_close(&m);
-    EXPECT_INT(tlv_mem_get(c).now, 0);
+    EXPECT_INT(tlv_mem_get(c).now, before);
     tlv_ctx_close(c);
 }
 
@@ -398,7 +400,12 @@ static void test_memory_for_promises(void)
     uint8_t *raw = malloc(NOISE);
     REQUIRE(o && raw, "no memory");
     tlv_ctx *c = support_open();
-    for (int i = 0; i < NOISE; i++) raw[i] = (uint8_t)((uint32_t)i * 2654435761u >> 24);
+    for (uint32_t i = 0, v = 1; i < NOISE; i++) {
+        v ^= v << 13;
+        v ^= v >> 17;
+        v ^= v << 5;
+        raw[i] = (uint8_t)(i == 0 ? 0 : v);
+    }
     put_signature(o, c);
     put_header(o, 10000, 1000, 8, 6, 0);
     put_data(o, raw, NOISE, 60000);
@@ -461,7 +468,7 @@ static void test_cut_files(void)
     tlv_ctx *c = support_open();
     format f = { 8, 2, 1, 0 };
     encode(o, c, &f, 9, 7, 64);
-    size_t whole = o->n, opened = 0;
+    size_t whole = o->n, opened = 0, before = tlv_mem_get(c).now;
     for (size_t n = 0; n <= whole; n++) {
         tlv_image m;
         if (decodes(c, o->p, n, &m)) opened++;
@@ -471,7 +478,7 @@ static void test_cut_files(void)
     }
     // The checksums of zlib and chunk, IEND and some bits of the stream's end may be missing
     EXPECT(opened >= 17 && opened <= 24, "%zu lengths of %zu open", opened, whole);
-    EXPECT_INT(tlv_mem_get(c).now, 0);
+    EXPECT_INT(tlv_mem_get(c).now, before);
     free(o);
     tlv_ctx_close(c);
 }
