@@ -331,4 +331,5 @@ static void test_corpus(void)
 
 TEST_MAIN(T(test_streams_in_any_pieces), T(test_gzip_members),
           T(test_bytes_behind_the_end_are_left), T(test_the_end_is_seen_with_the_last_byte),
-          T(test_wrong_streams), T(test_wrong_wrappings), T(test_cut_streams), T(test_checksums), T(test_corpus))
+          T(test_wrong_streams), T(test_wrong_wrappings), T(test_cut_streams), T(test_checksums),
+          T(test_corpus))
