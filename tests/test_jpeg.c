@@ -8,6 +8,7 @@
 #include "tensor/safetensors.h"
 #include "tests/fuzz_inputs.h"
 #include "tests/support.h"
+#include "tests/torture.h"
 
 /* ---- golden files ---------------------------------------------------------------------------- */
 
@@ -72,6 +73,14 @@ static void check_goldens(const char *isa)
 
 static void test_samples_are_pillows(void) { check_goldens(NULL); }
 static void test_scalar_kernels_give_the_same(void) { check_goldens("scalar"); }
+
+/* The collection of hard and broken files: what Pillow opens, with its samples to the bit. */
+static void test_hard_files(void)
+{
+    char path[512];
+    NEED_DATA(path, sizeof path, "decoder_torture/MANIFEST.tsv");
+    EXPECT_INT(torture_check("jpeg", tlvi_jpeg_decode), 33);
+}
 
 /* ---- what is refused ------------------------------------------------------------------------- */
 
@@ -320,6 +329,6 @@ static void test_memory_runs_out(void)
 }
 
 TEST_MAIN(T(test_samples_are_pillows), T(test_scalar_kernels_give_the_same),
-          T(test_every_truncation), T(test_frames_that_are_refused),
+          T(test_hard_files), T(test_every_truncation), T(test_frames_that_are_refused),
           T(test_tables_and_scans_that_are_refused), T(test_hostile_sizes),
           T(test_scans_without_end), T(test_mutations), T(test_corpus), T(test_memory_runs_out))

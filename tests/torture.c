@@ -82,7 +82,7 @@ static void check_samples(const tlv_image *m, const char *path, const char *gold
     unsigned crc;
     if (!EXPECT(sscanf(golden, "%d\t%d\t%7s\t%x", &w, &h, form, &crc) == 4, "golden of %s", path))
         return;
-    const char *got = forms[m->depth == 16][m->channels];
+    const char *got = m->kind == TLV_CMYK ? "CMYK" : forms[m->depth == 16][m->channels];
     EXPECT(m->w == w && m->h == h, "%s: %dx%d, want %dx%d", path, m->w, m->h, w, h);
     EXPECT(strcmp(got, form) == 0, "%s: %s, want %s", path, got, form);
     EXPECT(samples_crc(m) == crc, "%s: samples differ", path);

@@ -10,8 +10,8 @@
 typedef tlv_status (*torture_decode)(tlv_ctx *c, const uint8_t *bytes, size_t n, const char *name,
                                      tlv_image *out);
 
-/* Every file that MANIFEST.tsv calls `format` ("png", "bmp", "pnm").  The test is skipped where
- * there is no data.  Returns the number of files that opened. */
+/* Every file that MANIFEST.tsv calls `format` ("png", "jpeg", "bmp", "pnm").  The test is skipped
+ * where there is no data.  Returns the number of files that opened. */
 int torture_check(const char *format, torture_decode decode);
 
 #endif

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # env: debian
-"""Writes torture.tsv: what Pillow 9.4 makes of the PNG, BMP and PNM files of the decoder collection.
+"""Writes torture.tsv: what Pillow 9.4 makes of the PNG, JPEG, BMP and PNM files of the decoder collection.
 
     python3 tests/goldens/make_torture.py [FOLDER]      (default: $TLV_DATA or ../shared/data)
 
@@ -10,7 +10,9 @@ The form is what the samples were brought to before:
     RGB, RGBA    8 bits; grey is repeated, palettes are expanded, RGBA if the file has transparency
     L16, LA16, RGB16, RGBA16    16 bits, big-endian, as they stand in the file; with A if it has
                                 transparency
+    CMYK         8 bits as they stand in a JPEG file: 255 is no ink
 
+JPEG files with arithmetic coding (SOF9, SOF10) are left out.
 Pillow keeps no 16-bit samples beside grey ones, so 16-bit PNGs are read by the few lines below.
 """
 import os
@@ -85,6 +87,8 @@ def samples(path):
                 return {1: "L16", 2: "LA16", 3: "RGB16", 4: "RGBA16"}[a.shape[2]], a.astype(">u2")
             if im.mode in ("I", "I;16"):
                 return "L16", np.array(im).astype(">u2")
+            if im.format == "JPEG" and im.mode == "CMYK":
+                return "CMYK", 255 - np.array(im)
             form = "RGBA" if transparent else "RGB"
             return form, np.array(im.convert(form))
     except Exception:       # Pillow refuses with many kinds
@@ -98,7 +102,7 @@ def main():
            % Image.__version__]
     for line in sorted(open(os.path.join(root, "MANIFEST.tsv"))):
         path, kind = line.split("\t")[:2]
-        if line.startswith("#") or kind not in ("png", "bmp", "pnm"):
+        if line.startswith("#") or kind not in ("png", "jpeg", "bmp", "pnm") or "\tSOF9\t" in line:
             continue
         got = samples(os.path.join(root, path))
         if got:
