@@ -131,17 +131,20 @@ static column header_word(const char *word)
     return COLUMNS;
 }
 
-/* 0 .. 2^31 - 1 in digits alone, else -1. */
+enum { NO_NUMBER = -1, NO_CLASS = -2 };
+
+/* An integer as a class: 0 to the most classes there may be, NO_CLASS outside of that. */
 static int32_t number(const char *s)
 {
-    int64_t v = 0;
-    if (!*s) return -1;
+    int negative = *s == '-';
+    int32_t v = 0;
+    if (negative) s++;
+    if (!*s) return NO_NUMBER;
     for (; *s; s++) {
-        if (*s < '0' || *s > '9') return -1;
-        v = v * 10 + (*s - '0');
-        if (v > INT32_MAX) return -1;
+        if (*s < '0' || *s > '9') return NO_NUMBER;
+        if (v < MOST_CLASSES) v = v * 10 + (*s - '0');
     }
-    return (int32_t)v;
+    return negative || v >= MOST_CLASSES ? NO_CLASS : v;
 }
 
 /* The columns by the first record: *header is 1 if it names them.  Without a header they are path,
@@ -165,7 +168,7 @@ static tlv_status find_columns(csv *r, int *header)
     r->place[SPLIT] = r->place[NAME] = -1;
     if (r->fields == 2) return TLV_OK;
     if (tlvi_split_bit(r->field[2])) r->place[SPLIT] = 2;
-    else if (number(r->field[1]) >= 0) r->place[NAME] = 2;
+    else if (number(r->field[1]) != NO_NUMBER) r->place[NAME] = 2;
     else return bad(r, r->begun, "write train, val or test", "this is no split:", r->field[2]);
     return TLV_OK;
 }
@@ -205,7 +208,7 @@ static tlv_status add_row(csv *r)
                 .line = r->begun, .number = number(cell(r, LABEL)),
                 .split = split ? tlvi_split_bit(split) : 0 };
     r->have |= w->split;
-    r->numbers = r->numbers && w->number >= 0;
+    r->numbers = r->numbers && w->number != NO_NUMBER;
     return TLV_OK;
 }
 
@@ -270,8 +273,8 @@ static tlv_status number_classes(tlv_dataset *d, const csv *r)
     int32_t most = 0;
     for (int64_t i = 0; i < r->n; i++) {
         const row *w = &r->row[i];
-        if (w->number >= MOST_CLASSES)
-            return bad(r, w->line, "number the classes from 0 on", "too large a label:",
+        if (w->number == NO_CLASS)
+            return bad(r, w->line, "number the classes from 0 on", "no number of a class:",
                        w->label);
         if (w->number > most) most = w->number;
     }

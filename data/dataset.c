@@ -213,6 +213,7 @@ tlv_dataset *tlv_dataset_from_files(tlv_ctx *c, int64_t n, const char *const *pa
 void tlv_dataset_close(tlv_dataset *d)
 {
     if (!d) return;
+    tlvi_dataset_forget(d);
     tlvi_free(d->c, d->pixels, d->pixel_bytes);
     tlvi_free(d->c, d->label, (size_t)d->room * sizeof *d->label);
     tlvi_free(d->c, d->line, (size_t)d->room * sizeof *d->line);

@@ -41,6 +41,7 @@ struct tlv_dataset {
     int32_t *line;                  /* [n] the line of the list that names it; 0: no list */
     tlvi_strings list;              /* [1] the list's own path, or [0] */
     int ignore_exif;
+    struct tlvi_keep *keep;         /* stream.c; NULL: nothing is kept */
     char text[640];
 };
 
@@ -52,6 +53,17 @@ int tlvi_dataset_add_class(tlv_dataset *d, const char *name);
 int tlvi_dataset_number_classes(tlv_dataset *d, int64_t n);
 /* The next image of a set of files; 0 on failure. */
 int tlvi_dataset_add_file(tlv_dataset *d, const char *path, int label, int line);
+
+/* ---- its images (stream.c) ------------------------------------------------------------------- */
+
+/* Image i to look at: RGB, or grey in a set that is kept in memory; reduced if the set keeps
+ * reduced images.  c may be a child of the set's context.  To be ended before c and the set. */
+typedef struct tlvi_view { tlv_image m; int own; } tlvi_view;
+tlv_status tlvi_dataset_view(tlv_ctx *c, const tlv_dataset *d, int64_t i, tlvi_view *v);
+void tlvi_dataset_unview(tlvi_view *v);
+void tlvi_dataset_forget(tlv_dataset *d);               /* what is kept */
+
+/* ---- readers --------------------------------------------------------------------------------- */
 
 /* Splits as a set of bits. */
 enum { TLVI_TRAIN = 1, TLVI_VAL = 2, TLVI_TEST = 4, TLVI_SPLITS = 3 };
