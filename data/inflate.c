@@ -663,7 +663,7 @@ size_t tlvi_inflate_read(tlvi_inflate *z, const uint8_t **in, size_t *n, uint8_t
 {
     size_t got = 0;
     z->in = *in;
-    z->end = *in + *n;
+    z->end = *n ? *in + *n : *in;                           // 0 beyond NULL is undefined
     z->fed = 0;
     for (;;) {
         size_t part = z->at - z->taken;
