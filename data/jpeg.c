@@ -6,7 +6,7 @@
 
 enum { SLACK = 64 };
 /* What any file may take, however short; beyond this it must hold a bit for each block. */
-static const int64_t FREE_BYTES = (int64_t)64 << 20;
+static const int64_t FREE_BYTES = (int64_t)48 << 20;
 
 tlv_status tlvi_jpeg_fail(tlvi_jpeg *d, const char *hint, const char *fmt, ...)
 {

@@ -80,14 +80,16 @@ static void rows_around(const tlvi_jcomp *k, int64_t at, int64_t *row)
 void tlvi_jpeg_smooth(const tlvi_jpeg *d, const tlvi_jcomp *k, int by, int bx, int16_t *b)
 {
     int64_t row[SIDE];
-    int dc[AREA];
+    int dc[AREA], flat = 1;
     rows_around(k, by, row);
     for (int y = 0; y < SIDE; y++)
         for (int x = 0; x < SIDE; x++) {
             int col = bx + x - 2;
             col = col < 0 ? 0 : col >= k->bw ? k->bw - 1 : col;
             dc[y * SIDE + x] = k->coef[64 * (row[y] * k->bw_pad + col)];
+            flat &= dc[y * SIDE + x] == dc[0];
         }
+    if (flat) return;                               // a plane has no slope to be guessed
     // Bands that the last scan did not reach are known as well as before it: not at all, if it is
     // the first.
     static const int nothing[SAVED] = { -1, -1, -1, -1, -1, -1, -1, -1, -1, -1 };
