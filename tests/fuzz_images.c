@@ -90,7 +90,7 @@ static int run_exact(tlv_ctx *c, fuzz_decoder decode, const uint8_t *bytes, size
     return got;
 }
 
-void fuzz_corpus(fuzz_decoder decode, const char *name, int least)
+void fuzz_image_corpus(fuzz_decoder decode, const char *name, int least)
 {
     enum { CAP = 1 << 16 };
     static uint8_t buf[CAP];

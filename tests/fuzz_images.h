@@ -22,7 +22,7 @@ void fuzz_image_or_abort(fuzz_decoder decode, const uint8_t *bytes, size_t n);
 
 /* For tests: every file of fuzz/corpus/`name`, of which there are at least `least`; and$
  * all beginnings of a seed and `rounds` mutations of it. */
-void fuzz_corpus(fuzz_decoder decode, const char *name, int least);
+void fuzz_image_corpus(fuzz_decoder decode, const char *name, int least);
 void fuzz_mutations(fuzz_decoder decode, const uint8_t *seed, size_t n, int rounds);
 
 #endif

@@ -221,7 +221,7 @@ static void test_refusals(void)
     tlv_ctx_close(c);
 }
 
-static void test_corpus(void) { fuzz_corpus(tlvi_bmp_decode, "bmp", 15); }
+static void test_corpus(void) { fuzz_image_corpus(tlvi_bmp_decode, "bmp", 15); }
 
 /* 45 that Pillow opens, 21 that it does not. */
 static void test_collection(void)

@@ -282,7 +282,7 @@ static void test_orientations_of_large_images(void)
 
 /* ---- files of strangers ---------------------------------------------------------------------- */
 
-static void test_corpus(void) { fuzz_corpus(fuzz_any_image, "image", 10); }
+static void test_corpus(void) { fuzz_image_corpus(fuzz_any_image, "image", 10); }
 
 TEST_MAIN(T(test_what_is_not_read_is_named), T(test_files), T(test_new), T(test_kinds),
           T(test_sixteen_bits_keep_their_high_byte), T(test_kinds_that_do_not_come_out),

@@ -131,7 +131,7 @@ static void test_mutations(void)
         fuzz_mutations(tlvi_pnm_decode, (const uint8_t *)KNOWN[i].bytes, KNOWN[i].n, 400);
 }
 
-static void test_corpus(void) { fuzz_corpus(tlvi_pnm_decode, "pnm", 10); }
+static void test_corpus(void) { fuzz_image_corpus(tlvi_pnm_decode, "pnm", 10); }
 
 static void test_collection(void)
 {
