@@ -1,74 +1,81 @@
-/* batch.c -- bytes to network input: augmentation, resize, normalisation, in channels-last
- * memory. */
+/* batch.c -- bytes to network input: tlv_image_prepare and normalisation, in channels-last memory;
+ * images that have the input's size already go straight there. */
+#include "data/prepare.h"
 #include "data/reader.h"
-
-enum { MAX_PAD = 4096 };
 
 typedef struct batch_job {
     const tlv_dataset *d;
     const int64_t *index;
     int64_t from;
     tlv_batch_opts o;
-    float scale[3], shift[3];               /* value = byte * scale + shift */
+    tlvi_normal normal;
     float *x;
 } batch_job;
 
-/* Where an image is read: source pixel = destination pixel + offset, mirrored before. */
-typedef struct view { int dy, dx, flip; } view;
+/* ---- images of the input's size -------------------------------------------------------------- */
 
-static view draw_view(const batch_job *j, int64_t place)
+static int goes_directly(const tlv_dataset *d, const tlv_batch_opts *o)
 {
-    tlv_rng_key k = tlv_rng_fold(j->o.key, (uint64_t)place);
-    view v = { 0, 0, 0 };
-    int pad = j->o.augment.pad_crop;
-    if (pad > 0) {
-        v.dy = (int)tlv_rng_below(k, 0, 2 * pad + 1) - pad;
-        v.dx = (int)tlv_rng_below(k, 1, 2 * pad + 1) - pad;
-    }
-    if (j->o.augment.flip) v.flip = (int)tlv_rng_below(k, 2, 2);
-    return v;
+    const tlv_augment *a = &o->augment;
+    return d->h == o->recipe.size && d->w == o->recipe.size
+           && (o->recipe.resize == 0 || o->recipe.resize == o->recipe.size) && a->area[1] <= 0
+           && !a->vertical && a->rotate <= 0 && a->brightness <= 0 && a->contrast <= 0
+           && a->saturation <= 0 && a->hue <= 0;
 }
 
-static float pixel(const tlv_dataset *d, const uint8_t *px, view v, int y, int x, int ch)
+static void mirror_floats(float *row, int w)
 {
-    y += v.dy;
-    x += v.dx;
-    if (y < 0 || x < 0 || y >= d->h || x >= d->w) return 0;             // black
-    if (v.flip) x = d->w - 1 - x;
-    return px[(y * d->w + x) * d->channels + (d->channels == 1 ? 0 : ch)];
+    for (int x = 0; x < w / 2; x++)
+        for (int k = 0; k < 3; k++) {
+            float t = row[3 * x + k];
+            row[3 * x + k] = row[3 * (w - 1 - x) + k];
+            row[3 * (w - 1 - x) + k] = t;
+        }
 }
 
-/* Bilinear with half-pixel centres, for sets whose images have another size than the network's
- * input. */
-static float sample(const tlv_dataset *d, const uint8_t *px, view v, int size, int y, int x, int ch)
-{
-    float fy = ((float)y + 0.5f) * (float)d->h / (float)size - 0.5f;
-    float fx = ((float)x + 0.5f) * (float)d->w / (float)size - 0.5f;
-    fy = fy < 0 ? 0 : fy > (float)(d->h - 1) ? (float)(d->h - 1) : fy;
-    fx = fx < 0 ? 0 : fx > (float)(d->w - 1) ? (float)(d->w - 1) : fx;
-    int y0 = (int)fy, x0 = (int)fx, y1 = y0 + 1 < d->h ? y0 + 1 : y0,
-        x1 = x0 + 1 < d->w ? x0 + 1 : x0;
-    float ay = fy - (float)y0, ax = fx - (float)x0;
-    float top = pixel(d, px, v, y0, x0, ch) * (1 - ax) + pixel(d, px, v, y0, x1, ch) * ax;
-    float low = pixel(d, px, v, y1, x0, ch) * (1 - ax) + pixel(d, px, v, y1, x1, ch) * ax;
-    return top * (1 - ay) + low * ay;
-}
-
-static void one_image(void *arg, int64_t i, int worker)
+static void direct_image(void *arg, int64_t i, int worker)
 {
     (void)worker;
     const batch_job *j = arg;
     const tlv_dataset *d = j->d;
+    tlvi_shift s = tlvi_draw_shift(&j->o.augment, tlv_rng_fold(j->o.key, (uint64_t)(j->from + i)));
+    const tlvi_kernels *k = d->c->k;
+    const uint8_t *px = tlv_dataset_pixels(d, j->index[j->from + i]), black[3] = { 0, 0, 0 };
+    int w = d->w, left = s.dx < 0 ? -s.dx : 0, right = s.dx > 0 ? s.dx : 0;
+    left = left > w ? w : left;                         // black columns on either side
+    right = right > w ? w : right;
+    float *out = j->x + i * d->h * w * 3;
+    for (int y = 0; y < d->h; y++, out += 3 * w) {
+        int at = y + s.dy, there = at >= 0 && at < d->h ? w - left - right : 0;
+        for (int x = 0; x < w; x++)
+            if (there <= 0 || x < left || x >= w - right)
+                tlvi_normal_pixels(k, &j->normal, 1, 3, black, out + 3 * x);
+        if (there > 0)
+            tlvi_normal_pixels(k, &j->normal, (size_t)there, d->channels,
+                               px + (at * w + left + s.dx) * d->channels, out + 3 * left);
+        if (s.mirror) mirror_floats(out, w);
+    }
+}
+
+/* ---- others ---------------------------------------------------------------------------------- */
+
+static tlv_status prepared_image(tlv_ctx *c, int64_t i, void *arg)
+{
+    const batch_job *j = arg;
+    const tlv_dataset *d = j->d;
     const uint8_t *px = tlv_dataset_pixels(d, j->index[j->from + i]);
-    view v = draw_view(j, j->from + i);
-    int size = j->o.recipe.size, same = d->h == size && d->w == size;
-    float *out = j->x + i * size * size * 3;
-    for (int y = 0; y < size; y++)
-        for (int x = 0; x < size; x++)
-            for (int ch = 0; ch < 3; ch++) {
-                float p = same ? pixel(d, px, v, y, x, ch) : sample(d, px, v, size, y, x, ch);
-                *out++ = p * j->scale[ch] + j->shift[ch];
-            }
+    const tlv_image m = { .c = c, .h = d->h, .w = d->w, .channels = d->channels,
+                          .kind = d->channels == 1 ? TLV_GREY : TLV_RGB, .depth = 8,
+                          .orientation = 1, .samples = (void *)(uintptr_t)px,
+                          .bytes = (size_t)d->h * (size_t)d->w * (size_t)d->channels };
+    tlv_image out;
+    if (tlv_image_prepare(&m, &j->o.recipe, &j->o.augment,
+                          tlv_rng_fold(j->o.key, (uint64_t)(j->from + i)), &out))
+        return tlv_error(c);
+    size_t n = (size_t)out.h * (size_t)out.w;
+    tlvi_normal_pixels(c->k, &j->normal, n, 3, out.samples, j->x + (size_t)i * n * 3);
+    tlv_image_close(&out);
+    return TLV_OK;
 }
 
 tlv_batch tlv_dataset_batch(tlv_ctx *c, const tlv_dataset *d, const int64_t *index, int64_t from,
@@ -76,15 +83,13 @@ tlv_batch tlv_dataset_batch(tlv_ctx *c, const tlv_dataset *d, const int64_t *ind
 {
     tlv_batch b = { NULL, NULL };
     if (c->err) return b;
-    if (!d || !index || o.recipe.size < 1 || n < 1 || o.augment.pad_crop < 0
-        || o.augment.pad_crop > MAX_PAD) {
-        tlvi_fail(c, TLV_ERR_ARG,
-                  "pass a data set and indices; size and n are >= 1, pad_crop 0 to 4096",
-                  "dataset_batch: %lld images of size %d, pad_crop %d%s", (long long)n,
-                  o.recipe.size, o.augment.pad_crop,
+    if (!d || !index || n < 1) {
+        tlvi_fail(c, TLV_ERR_ARG, "pass a data set and indices; n is >= 1",
+                  "dataset_batch: %lld images%s", (long long)n,
                   !d ? ", no data set" : !index ? ", no indices" : "");
         return b;
     }
+    if (tlvi_augment_check(c, "dataset_batch", &o.recipe, &o.augment)) return b;
     for (int64_t i = from; i < from + n; i++)
         if (index[i] < 0 || index[i] >= d->n) {
             tlvi_fail(c, TLV_ERR_INDEX, "indices are 0 to the size of the set - 1",
@@ -93,17 +98,16 @@ tlv_batch tlv_dataset_batch(tlv_ctx *c, const tlv_dataset *d, const int64_t *ind
             return b;
         }
     batch_job j = { .d = d, .index = index, .from = from, .o = o };
-    for (int ch = 0; ch < 3; ch++) {
-        double std = o.recipe.std[ch] != 0 ? o.recipe.std[ch] : 1;
-        j.scale[ch] = (float)(1 / (255 * std));
-        j.shift[ch] = (float)(-o.recipe.mean[ch] / std);
-    }
+    tlvi_normal_make(&j.normal, &o.recipe);
     tlv_tensor *x = tlvi_new_image(c, TLV_F32, tlv_shape4(n, 3, o.recipe.size, o.recipe.size)),
                *y = tlvi_new(c, TLV_I32, TLV_SHAPE(n));
     if (!x || !y) return b;
     j.x = tlvi_f32(x);
     for (int64_t i = 0; i < n; i++) tlvi_i32(y)[i] = d->label[index[from + i]];
-    tlvi_parallel_for(c, n, (int64_t)o.recipe.size * o.recipe.size * 6, one_image, &j);
+    if (goes_directly(d, &o))
+        tlvi_parallel_for(c, n, (int64_t)o.recipe.size * o.recipe.size * 6, direct_image, &j);
+    else if (tlv_parallel_tasks(c, n, prepared_image, &j) != TLV_OK)
+        return b;
     b.x = x;
     b.y = y;
     return b;

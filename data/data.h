@@ -53,11 +53,14 @@ tlv_status tlv_image_orient(tlv_image *m);
 /* Writes a PNG (8 or 16 bits; grey, grey-alpha, RGB, RGBA) beside path and renames. */
 tlv_status tlv_image_write_png(const tlv_image *m, const char *path);
 
-/* ---- sizes and shapes of images (resample.c, transform.c) ------------------------------------- *
- * 8-bit images of any kind.  Results are new images of m's context; m stays. */
+/* ---- sizes and shapes of images (resample.c, transform.c, rotate.c, adjust.c, prepare.c) ------ *
+ * 8-bit images of any kind.  Results are new images of m's context; m stays.  After an error *out
+ * is empty.  Errors: TLV_ERR_ARG (an empty image, 16-bit samples, a value out of range),
+ * TLV_ERR_NOMEM. */
 
-/* Pillow's resize, bit for bit: antialiased, horizontally first, 22-bit coefficients.  box: left,
- * top, right, bottom of the part that is read, in pixels and fractions of them; NULL: all of m. */
+/* Pillow 9.4's Image.resize, bit for bit: antialiased, horizontally first, 22-bit coefficients,
+ * colours multiplied by alpha meanwhile.  box: left, top, right, bottom of the part that is read,
+ * in pixels and fractions of them, rounded to f32; NULL: all of m. */
 tlv_status tlv_image_resize(const tlv_image *m, int h, int w, tlv_filter filter,
                             const double *box, tlv_image *out);
 /* The shorter side becomes `side`, the longer one int(side * long / short), as torchvision. */
@@ -67,24 +70,29 @@ tlv_status tlv_image_crop(const tlv_image *m, int top, int left, int h, int w, t
 /* torchvision's CenterCrop: top = round half to even((H - h) / 2), black around a smaller image. */
 tlv_status tlv_image_center_crop(const tlv_image *m, int h, int w, tlv_image *out);
 /* Counter-clockwise about the centre, as Pillow's rotate without expand; nearest, bilinear
- * or bicubic; black outside. */
+ * or bicubic; black outside.  Images with alpha are refused. */
 tlv_status tlv_image_rotate(const tlv_image *m, double degrees, tlv_filter filter,
                             tlv_image *out);
 /* In place. */
 void tlv_image_mirror(tlv_image *m);                        /* left becomes right */
 void tlv_image_flip(tlv_image *m);                          /* top becomes bottom */
-/* In place, TLV_RGB or TLV_GREY: as torchvision's adjust_* on Pillow images.  factor 1 changes
- * nothing; hue: -0.5 to 0.5 of the circle. */
+/* In place, TLV_RGB or TLV_GREY: torchvision 0.14's adjust_* on Pillow images, bit for bit.
+ * factor 1 changes nothing; hue: -0.5 to 0.5 of the circle, and by 0 too colours go through 8-bit
+ * HSV. */
 tlv_status tlv_image_brightness(tlv_image *m, double factor);
 tlv_status tlv_image_contrast(tlv_image *m, double factor);
 tlv_status tlv_image_saturation(tlv_image *m, double factor);
 tlv_status tlv_image_hue(tlv_image *m, double shift);
 
-/* Random changes; zero everywhere is none.  Draws depend on the key alone.  Order: resized crop or
- * pad and crop, mirror, flip, rotation, colours (brightness, contrast, saturation, hue). */
+/* Random changes; zero everywhere is none.  Draws depend on the key alone.  Order: resized crop, or
+ * else pad and crop, then mirror, flip, rotation (bilinear), colours, the four of these in a random
+ * order.  As torchvision 0.14: RandomResizedCrop (ten tries, then the largest central crop that the
+ * ratios allow), RandomCrop with padding (which keeps the size; the recipe follows),
+ * RandomRotation, ColorJitter (factors uniform in max(0, 1-v) .. 1+v, hue in -v .. v). */
 typedef struct tlv_augment {
     double area[2], ratio[2];   /* random resized crop: share of the area and width / height, from
-                                   .. to; area[1] 0: none; ratio 0, 0: 3/4 to 4/3 */
+                                   .. to; area[1] 0: none; ratio 0, 0: 3/4 to 4/3.  It is
+                                   resized to the recipe's size whatever `resize` says */
     int pad_crop;               /* black pixels on each side, up to 4096, before a random crop */
     int flip;                   /* 1: mirror every second image at random */
     int vertical;               /* 1: turn every second image upside down */
@@ -96,8 +104,8 @@ typedef struct tlv_augment {
  * or changed at random by a (NULL: not) under key. */
 tlv_status tlv_image_prepare(const tlv_image *m, const tlv_recipe *recipe, const tlv_augment *a,
                              tlv_rng_key key, tlv_image *out);
-/* [size,size,3] floats from a prepared image: (sample / 255 - mean) / std, in the recipe's order of
- * channels. */
+/* [size,size,3] floats from a prepared image: (sample / 255 - mean) / std, as one product and one
+ * sum of f32.  With bgr blue comes first, and mean[0] and std[0] are blue's. */
 void tlv_image_normalize(const tlv_image *m, const tlv_recipe *recipe, float *out);
 
 /* ---- data sets (dataset.c; cifar.c, idx.c, shapes.c, folder.c, csv.c) ------------------------ */

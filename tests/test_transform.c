@@ -118,4 +118,54 @@ static void test_mirror_and_flip(void)
     tlv_ctx_close(c);
 }
 
-TEST_MAIN(T(test_short_side), T(test_center_crop), T(test_crop), T(test_mirror_and_flip))
+static void rotate_line(tlv_ctx *c, const char *line)
+{
+    int kind, h, w, filter;
+    double degrees;
+    unsigned want;
+    tlv_image m, out;
+    int got = sscanf(line, "%d %d %d %d %lf %x", &kind, &h, &w, &filter, &degrees, &want);
+    if (!EXPECT(got == 6, "%s", line) || !support_picture(c, (tlv_pixels)kind, h, w, &m)) return;
+    expect_crc(c, tlv_image_rotate(&m, degrees, (tlv_filter)filter, &out), &out, want, line);
+    tlv_image_close(&m);
+}
+
+static void test_rotate(void)
+{
+    tlv_ctx *c = support_open();
+    EXPECT(each_line(c, "rotate ", rotate_line) > 400, "too few lines");
+    tlv_ctx_close(c);
+}
+
+/* ---- colours --------------------------------------------------------------------------------- */
+
+static tlv_status (*adjust)(tlv_image *m, double v);
+
+static void adjust_line(tlv_ctx *c, const char *line)
+{
+    int kind, h, w;
+    double v;
+    unsigned want;
+    tlv_image m;
+    if (!EXPECT(sscanf(line, "%d %d %d %lf %x", &kind, &h, &w, &v, &want) == 5, "%s", line)
+        || !support_picture(c, (tlv_pixels)kind, h, w, &m))
+        return;
+    expect_crc(c, adjust(&m, v), &m, want, line);
+}
+
+static void test_colours(void)
+{
+    const struct { const char *name; tlv_status (*fn)(tlv_image *m, double v); } all[] = {
+        { "brightness ", tlv_image_brightness }, { "contrast ", tlv_image_contrast },
+        { "saturation ", tlv_image_saturation }, { "hue ", tlv_image_hue },
+    };
+    tlv_ctx *c = support_open();
+    for (int i = 0; i < 4; i++) {
+        adjust = all[i].fn;
+        EXPECT(each_line(c, all[i].name, adjust_line) > 50, "too few lines of %s", all[i].name);
+    }
+    tlv_ctx_close(c);
+}
+
+TEST_MAIN(T(test_rotate), T(test_colours), T(test_short_side), T(test_center_crop), T(test_crop),
+          T(test_mirror_and_flip))
