@@ -59,23 +59,28 @@ static void direct_image(void *arg, int64_t i, int worker)
 
 /* ---- others ---------------------------------------------------------------------------------- */
 
+/* One image at a time on each thread, whatever the batch holds: from memory, or from its file. */
 static tlv_status prepared_image(tlv_ctx *c, int64_t i, void *arg)
 {
     const batch_job *j = arg;
-    const tlv_dataset *d = j->d;
-    const uint8_t *px = tlv_dataset_pixels(d, j->index[j->from + i]);
-    const tlv_image m = { .c = c, .h = d->h, .w = d->w, .channels = d->channels,
-                          .kind = d->channels == 1 ? TLV_GREY : TLV_RGB, .depth = 8,
-                          .orientation = 1, .samples = (void *)(uintptr_t)px,
-                          .bytes = (size_t)d->h * (size_t)d->w * (size_t)d->channels };
+    tlvi_view v;
     tlv_image out;
-    if (tlv_image_prepare(&m, &j->o.recipe, &j->o.augment,
-                          tlv_rng_fold(j->o.key, (uint64_t)(j->from + i)), &out))
-        return tlv_error(c);
+    if (tlvi_dataset_view(c, j->d, j->index[j->from + i], &v) != TLV_OK) return tlv_error(c);
+    tlv_status st = tlv_image_prepare(&v.m, &j->o.recipe, &j->o.augment,
+                                      tlv_rng_fold(j->o.key, (uint64_t)(j->from + i)), &out);
+    tlvi_dataset_unview(&v);
+    if (st != TLV_OK) return st;
     size_t n = (size_t)out.h * (size_t)out.w;
     tlvi_normal_pixels(c->k, &j->normal, n, 3, out.samples, j->x + (size_t)i * n * 3);
     tlv_image_close(&out);
     return TLV_OK;
+}
+
+/* "task 3: cat.jpg: ...": which place in the batch it was tells nobody anything. */
+static void without_task(tlv_ctx *c)
+{
+    const char *colon = strncmp(c->msg, "task ", 5) == 0 ? strstr(c->msg, ": ") : NULL;
+    if (colon) memmove(c->msg, colon + 2, strlen(colon + 2) + 1);
 }
 
 tlv_batch tlv_dataset_batch(tlv_ctx *c, const tlv_dataset *d, const int64_t *index, int64_t from,
@@ -106,8 +111,10 @@ tlv_batch tlv_dataset_batch(tlv_ctx *c, const tlv_dataset *d, const int64_t *ind
     for (int64_t i = 0; i < n; i++) tlvi_i32(y)[i] = d->label[index[from + i]];
     if (goes_directly(d, &o))
         tlvi_parallel_for(c, n, (int64_t)o.recipe.size * o.recipe.size * 6, direct_image, &j);
-    else if (tlv_parallel_tasks(c, n, prepared_image, &j) != TLV_OK)
+    else if (tlv_parallel_tasks(c, n, prepared_image, &j) != TLV_OK) {
+        without_task(c);
         return b;
+    }
     b.x = x;
     b.y = y;
     return b;
