@@ -15,6 +15,8 @@
 static void print_default(const cli_option *o)
 {
     const char *text = o->kind == CLI_TEXT ? *(const char **)o->value : NULL;
+    if (o->kind == CLI_INT && o->lo != o->hi && (double)*(int64_t *)o->value < o->lo) return;
+    if (o->kind == CLI_REAL && o->lo != o->hi && *(double *)o->value < o->lo) return;
     if (text) printf(" (default %s)", text);
     if (o->kind == CLI_INT) printf(" (default %" PRId64 ")", *(int64_t *)o->value);
     if (o->kind == CLI_REAL) printf(" (default %g)", *(double *)o->value);

@@ -43,7 +43,8 @@ typedef enum cli_kind {
 typedef struct cli_option {
     const char *name;       /* "--epochs" */
     cli_kind kind;          /* CLI_END ends the table */
-    void *value;            /* holds the default before cli_parse, which shows it in the help */
+    void *value;            /* holds the default before cli_parse, which shows it in the help; a
+                               number below lo: none, the program decides */
     const char *arg;        /* "N" */
     const char *help;       /* one line */
     double lo, hi;          /* numbers outside are a usage error; lo == hi: any number */

@@ -63,7 +63,8 @@ tlv_finetune_opts tlv_finetune_defaults(const tlv_model *m, const tlv_dataset *t
     o.epochs = 10;
     o.batch = 64;
     o.weight_decay = 5e-4;
-    o.augment = (tlv_augment){ .pad_crop = least >= 8 ? least / 8 : 1, .flip = channels != 1 };
+    if (channels == 1) return o;                        // digits: mirrored they are others
+    o.augment = (tlv_augment){ .pad_crop = least >= 8 ? least / 8 : 1, .flip = 1 };
     return o;
 }
 

@@ -208,8 +208,8 @@ typedef struct tlv_finetune_opts {
 
 /* What suits the images and the start.  Photographs (sets of files): LP-FT, or all layers from
  * nothing; one-cycle, batch 16, 15 epochs, clipped at 1, crops and mirrors.  Small images in
- * memory: all layers, cosine, batch 64, 10 epochs, shifts, and mirrors of coloured ones.  tuner and
- * strategy of `want`, if it is not NULL, are kept and the rates fit them. */
+ * memory: all layers, cosine, batch 64, 10 epochs; coloured ones are shifted and mirrored.  tuner
+ * and strategy of `want`, if it is not NULL, are kept and the rates fit them. */
 tlv_finetune_opts tlv_finetune_defaults(const tlv_model *m, const tlv_dataset *train,
                                         int pretrained, const tlv_finetune_opts *want);
 
