@@ -122,7 +122,7 @@ static void test_errors(void)
     tlv_model *two = tlv_model_open(b.c, "resnet20", (tlv_model_opts){ .classes = 2 });
     tlv_score s;
     tlv_evaluate(b.c, two, b.d, NULL, 2, (tlv_evaluate_opts){ 0 }, &s);
-    EXPECT_ERROR(b.c, TLV_ERR_ARG, "knows 2 classes but the data has 10");
+    EXPECT_ERROR(b.c, TLV_ERR_ARG, "the data has 10");
     tlv_model_close(two);
     bench_close(&b);
 }
