@@ -54,6 +54,9 @@ int tlvi_dataset_number_classes(tlv_dataset *d, int64_t n);
 /* The next image of a set of files; 0 on failure. */
 int tlvi_dataset_add_file(tlv_dataset *d, const char *path, int label, int line);
 
+/* What images are reduced to: the shorter side, 0 if they stay as they are. */
+int tlvi_dataset_kept_side(const tlv_dataset *d, tlv_filter *filter);
+
 /* ---- its images (stream.c) ------------------------------------------------------------------- */
 
 /* Image i to look at: RGB, or grey in a set that is kept in memory; reduced if the set keeps

@@ -101,6 +101,12 @@ void tlv_dataset_keep(tlv_dataset *d, size_t bytes, int side, tlv_filter filter)
     memset(k->slot, 0, slots);
 }
 
+int tlvi_dataset_kept_side(const tlv_dataset *d, tlv_filter *filter)
+{
+    *filter = d->keep ? d->keep->filter : TLV_FILTER_BILINEAR;
+    return d->keep ? d->keep->side : 0;
+}
+
 static slot kept(struct tlvi_keep *k, int64_t i)
 {
     tlvi_lock_take(&k->lock);

@@ -23,6 +23,7 @@ typedef struct options {
 
 enum { MAX_OPTIONS = 32, TEXT = 4096, PATH = 1024, SCALES = 16 };
 static const double CHECKPOINT_SECONDS = 60;
+static const size_t KEEP_BYTES = (size_t)1 << 30;       /* of decoded photographs, a set */
 
 /* Fills table, which points into o. */
 static void option_table(options *o, cli_option *table)
@@ -244,6 +245,35 @@ static int open_sets(job *j)
                          "--val has %d classes, the training data %d", tlv_dataset_classes(j->val),
                          tlv_dataset_classes(j->train));
     return tlv_error(c) ? cli_fail(c) : CLI_OK;
+}
+
+enum { BAD_SHOWN = 5 };
+
+/* Files that do not decode are left out, with --skip-bad, and named. */
+static int skip_bad(job *j)
+{
+    static tlv_bad_file bad[BAD_SHOWN];
+    tlv_dataset *const sets[2] = { j->train, j->val };
+    for (int i = 0; i < 2 && j->o.skip_bad; i++) {
+        if (i == 1 && j->val == j->train) break;
+        int64_t n = tlv_dataset_drop_bad(j->c, sets[i], bad, BAD_SHOWN);
+        if (n < 0) return cli_fail(j->c);
+        for (int64_t k = 0; k < n && k < BAD_SHOWN; k++)
+            fprintf(j->f, "skipped  %s: %s\n", bad[k].path, bad[k].reason);
+        if (n > BAD_SHOWN) fprintf(j->f, "         and %lld more\n", (long long)n - BAD_SHOWN);
+        j->skipped += n;
+    }
+    return CLI_OK;
+}
+
+/* Decoded photographs stay in memory at the size that the recipe's crop is taken from. */
+static void keep_images(job *j)
+{
+    const tlv_recipe *r = tlv_model_recipe(j->m);
+    if (!is_files(j->train)) return;
+    tlv_dataset_keep(j->train, KEEP_BYTES, r->resize, r->filter);
+    if (j->val != j->train && is_files(j->val))
+        tlv_dataset_keep(j->val, KEEP_BYTES, r->resize, r->filter);
 }
 
 static int split_sets(job *j)
@@ -751,9 +781,11 @@ static int open_run(job *j)
 static int run(job *j, double start)
 {
     j->c = cli_open(j->o.threads, j->o.seed);
-    if (open_sets(j) != CLI_OK || split_sets(j) != CLI_OK) return CLI_FAILED;
+    if (open_sets(j) != CLI_OK || skip_bad(j) != CLI_OK || split_sets(j) != CLI_OK) return CLI_FAILED;
     print_data(j);
-    if (open_model(j) != CLI_OK || decide(j) != CLI_OK || open_run(j) != CLI_OK) return CLI_FAILED;
+    if (open_model(j) != CLI_OK) return CLI_FAILED;
+    keep_images(j);
+    if (decide(j) != CLI_OK || open_run(j) != CLI_OK) return CLI_FAILED;
     print_model(j);
     print_plan(j);
     if (write_options(j) != CLI_OK || begin_log(j) != CLI_OK) return CLI_FAILED;

@@ -225,10 +225,10 @@ static void test_keys(void)
     bench b;
     if (!bench_open(&b, NULL)) return;
     char key[4][TLV_CACHE_KEY + 1];
-    tlvi_row_cache_key(b.c, b.m, "avx2", "direct", key[0]);
-    tlvi_row_cache_key(b.c, b.m, "avx2", "winograd", key[1]);
-    tlvi_row_cache_key(b.c, b.m, "avx512", "direct", key[2]);
-    tlvi_row_cache_key(b.c, b.m, tlv_isa(b.c), tlv_conv_algorithm(b.c), key[3]);
+    tlvi_row_cache_key(b.c, b.m, b.d, "avx2", "direct", key[0]);
+    tlvi_row_cache_key(b.c, b.m, b.d, "avx2", "winograd", key[1]);
+    tlvi_row_cache_key(b.c, b.m, b.d, "avx512", "direct", key[2]);
+    tlvi_row_cache_key(b.c, b.m, b.d, tlv_isa(b.c), tlv_conv_algorithm(b.c), key[3]);
     EXPECT(strcmp(key[0], key[1]) != 0, "the algorithm of convolutions does not count");
     EXPECT(strcmp(key[0], key[2]) != 0, "the instruction set does not count");
     tlv_extract_report r = extract(&b, NULL, N, NULL);

@@ -160,6 +160,13 @@ static void test_ties_go_to_the_larger_penalty(void)
     EXPECT_CLOSE(rep.loss, log(2), 0, 1e-9);            // ten of each class
     for (int i = 0; i < 12; i++) EXPECT(fabsf(p.w[i]) < 1e-3f, "w %g", (double)p.w[i]);
     tlv_probe_close(&p);
+    r.f.dim = 60;                                       // the span of the rows is a point, too
+    r.f.n = 10;
+    for (int i = 0; i < 600; i++) r.x[i] = -1;
+    EXPECT_STATUS(tlv_probe_fit(c, &r.f, (tlv_probe_opts){ 0 }, &p, &rep), TLV_OK);
+    EXPECT_CLOSE(rep.loss, log(2), 0, 1e-9);            // five of each class
+    for (int i = 0; i < 120; i++) EXPECT(fabsf(p.w[i]) < 1e-3f, "w %g", (double)p.w[i]);
+    tlv_probe_close(&p);
     tlv_ctx_close(c);
 }
 

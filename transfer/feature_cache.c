@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 
 #include "autograd/autograd.h"
+#include "data/reader.h"
 #include "tensor/core.h"
 #include "tensor/hash.h"
 #include "tensor/mapfile.h"
@@ -21,7 +22,7 @@
 enum { KEY = TLVI_HASH_BYTES, PATH = 2048, FLUSH_BYTES = 8 << 20 };
 
 /* What rows depend on besides image and weights: a change of meaning gets a new number here. */
-static const char LAYOUT[] = "features 1, EXIF orientation applied";
+static const char LAYOUT[] = "features 1";
 
 typedef struct entry { uint8_t key[KEY]; int64_t row; } entry;
 
@@ -80,14 +81,26 @@ static void add_settings(tlvi_hash *h, const tlv_model_info *m)
     add_text(h, text);
 }
 
-void tlvi_row_cache_key(tlv_ctx *c, const tlv_model *m, const char *isa, const char *conv,
-                        char text[TLV_CACHE_KEY + 1])
+/* What the set does to its files before the recipe. */
+static void add_reading(tlvi_hash *h, const tlv_dataset *d)
+{
+    char text[80];
+    tlv_filter filter;
+    int side = tlvi_dataset_kept_side(d, &filter);
+    snprintf(text, sizeof text, "EXIF %s, reduced to %d by %d",
+             d->ignore_exif ? "ignored" : "applied", side, side ? (int)filter : 0);
+    add_text(h, text);
+}
+
+void tlvi_row_cache_key(tlv_ctx *c, const tlv_model *m, const tlv_dataset *d, const char *isa,
+                        const char *conv, char text[TLV_CACHE_KEY + 1])
 {
     char recipe[320];
     uint8_t digest[KEY];
     tlvi_hash h = tlvi_hash_begin();
     add_text(&h, LAYOUT);
     add_text(&h, tlv_version());
+    add_reading(&h, d);
     add_text(&h, isa);
     add_text(&h, conv);
     add_settings(&h, tlv_model_about(m));
@@ -104,28 +117,11 @@ static int by_key(const void *a, const void *b)
     return order ? order : (p->row > q->row) - (p->row < q->row);
 }
 
-/* Of the pixels and their shape. */
-static tlv_status image_hash(tlv_ctx *c, const tlv_dataset *d, int64_t i, uint8_t out[KEY])
-{
-    int h, w, channels;
-    const uint8_t *pixels = tlv_dataset_pixels(d, i);
-    TLVI_CHECK(c, pixels, TLV_ERR_STATE, "use no cache", "features: no content of image %lld",
-               (long long)i);
-    tlv_dataset_image_shape(d, &h, &w, &channels);
-    tlvi_hash s = tlvi_hash_begin();
-    tlvi_hash_add_u64(&s, (uint64_t)h);
-    tlvi_hash_add_u64(&s, (uint64_t)w);
-    tlvi_hash_add_u64(&s, (uint64_t)channels);
-    tlvi_hash_add(&s, pixels, (size_t)h * (size_t)w * (size_t)channels);
-    tlvi_hash_end(&s, out);
-    return TLV_OK;
-}
-
 static tlv_status image_keys(tlvi_row_cache *k, const tlv_dataset *d, const int64_t *index)
 {
     for (int64_t i = 0; i < k->n && k->c->err == TLV_OK; i++) {
         k->at[i].row = i;
-        image_hash(k->c, d, index ? index[i] : i, k->at[i].key);
+        tlv_dataset_hash(k->c, d, index ? index[i] : i, k->at[i].key);
     }
     if (k->c->err) return k->c->err;
     qsort(k->at, (size_t)k->n, sizeof *k->at, by_key);
@@ -349,7 +345,7 @@ tlvi_row_cache *tlvi_row_cache_open(tlv_ctx *c, const char *dir, const tlv_model
     k->fresh = (int64_t *)(void *)(k->at + n);
     k->place = k->fresh + n;
     k->has = (uint8_t *)(k->place + n);
-    tlvi_row_cache_key(c, m, tlv_isa(c), tlv_conv_algorithm(c), rep->set_key);
+    tlvi_row_cache_key(c, m, d, tlv_isa(c), tlv_conv_algorithm(c), rep->set_key);
     if (make_folder(k, dir) == TLV_OK && image_keys(k, d, index) == TLV_OK) read_shards(k);
     if (c->err == TLV_OK) return k;
     tlvi_free(c, k, bytes_of(n));

@@ -18,7 +18,7 @@ void tlvi_row_cache_add(tlvi_row_cache *k, int64_t i);
 void tlvi_row_cache_close(tlvi_row_cache *k);
 
 /* The folder's name: a hash of all that rows depend on besides their images. */
-void tlvi_row_cache_key(tlv_ctx *c, const tlv_model *m, const char *isa, const char *conv,
-                        char text[TLV_CACHE_KEY + 1]);
+void tlvi_row_cache_key(tlv_ctx *c, const tlv_model *m, const tlv_dataset *d, const char *isa,
+                        const char *conv, char text[TLV_CACHE_KEY + 1]);
 
 #endif

@@ -24,11 +24,12 @@ typedef struct space {
     tlv_ctx *c;
     const tlv_features *f;
     int64_t n, d, r;            /* rows, features, coordinates */
+    int64_t rank;               /* coordinates that have a pivot: r, or 0 where rows are equal */
     double *mean, *std;         /* [d] */
     tlv_tensor *x, *z;          /* f64 [n,d], [n,r]; the same tensor where the basis is the axes */
     tlv_tensor *y;              /* i32 [n] */
     double *factor;             /* [n,n]: rows of z, as the basis grows; NULL: the axes */
-    int64_t *pivot;             /* [r]: the rows that added a direction */
+    int64_t *pivot;             /* [rank]: the rows that added a direction */
 } space;
 
 /* Working memory of the innermost scope. */
@@ -102,7 +103,7 @@ static double dot(int64_t n, const double *a, const double *b)
  * rows are the pivots' own coordinates. */
 static void coordinates(const space *s, const double *k, double *z)
 {
-    for (int64_t j = 0; j < s->r; j++) {
+    for (int64_t j = 0; j < s->rank; j++) {
         const double *l = s->factor + s->pivot[j] * s->n;
         z[j] = (k[s->pivot[j]] - dot(j, z, l)) / l[j];
     }
@@ -120,16 +121,16 @@ static int find_basis(space *s)
     double largest = 0;
     for (int64_t i = 0; i < s->n; i++) largest = fmax(largest, g[i * s->n + i]);
     memset(s->factor, 0, (size_t)(s->n * s->n) * sizeof(double));
-    s->r = 0;
+    s->rank = 0;
     for (int64_t i = 0; i < s->n; i++) {
         double *z = s->factor + i * s->n;
         coordinates(s, g + i * s->n, z);
-        double rest = g[i * s->n + i] - dot(s->r, z, z);
+        double rest = g[i * s->n + i] - dot(s->rank, z, z);
         if (rest <= DEPENDENT * largest) continue;
-        z[s->r] = sqrt(rest);
-        s->pivot[s->r++] = i;
+        z[s->rank] = sqrt(rest);
+        s->pivot[s->rank++] = i;
     }
-    if (s->r == 0) s->r = 1;                            // equal rows: one coordinate, all zero
+    s->r = s->rank ? s->rank : 1;                       // equal rows: one coordinate, all zero
     return 1;
 }
 
@@ -179,11 +180,10 @@ static void space_weights(const space *s, const double *a, double *u, double *w)
         return;
     }
     memset(w, 0, (size_t)s->d * sizeof *w);
-    for (int64_t j = s->r; j-- > 0;) {
+    for (int64_t j = s->rank; j-- > 0;) {
         double v = a[j];
-        for (int64_t i = j + 1; i < s->r; i++) v -= s->factor[s->pivot[i] * s->n + j] * u[i];
-        double diagonal = s->factor[s->pivot[j] * s->n + j];
-        u[j] = diagonal > 0 ? v / diagonal : 0;
+        for (int64_t i = j + 1; i < s->rank; i++) v -= s->factor[s->pivot[i] * s->n + j] * u[i];
+        u[j] = v / s->factor[s->pivot[j] * s->n + j];
         for (int64_t k = 0; k < s->d; k++) w[k] += u[j] * x[s->pivot[j] * s->d + k];
     }
 }
