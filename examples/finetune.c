@@ -17,7 +17,7 @@ typedef struct options {
     const char *data, *val, *weights, *arch, *out, *json, *resume, *cache;
     const char *strategy, *bn, *optim, *schedule, *augment, *lr_scale;
     int64_t per_class, epochs, batch, seed, threads, warmup;
-    double lr, momentum, weight_decay, clip;
+    double lr, momentum, weight_decay, clip, probe_l2;
     int head_only, new_head, skip_bad;
 } options;
 
@@ -52,6 +52,8 @@ static void option_table(options *o, cli_option *table)
         { "--warmup", CLI_INT, &o->warmup, "N", "steps to reach the rate", 0, 1e9 },
         { "--augment", CLI_TEXT, &o->augment, "none|WORD,..",
           "of rrc, crop, flip, vertical, rotate, color", 0, 0 },
+        { "--probe-l2", CLI_REAL, &o->probe_l2, "X",
+          "penalty of lp-ft's probe; 0: by cross-validation", 0, 1e6 },
         { "--cache", CLI_TEXT, &o->cache, "DIR", "keep features here (lp-ft)", 0, 0 },
         { "--skip-bad", CLI_FLAG, &o->skip_bad, NULL, "leave out files that do not decode", 0, 0 },
         CLI_OPT_SEED(o->seed), CLI_OPT_THREADS(o->threads), CLI_OPT_OUT(o->out),
@@ -482,6 +484,7 @@ static int decide(job *j)
     r->weight_decay = o->weight_decay;
     r->clip = o->clip;
     r->new_head = o->new_head;
+    r->probe.l2 = o->probe_l2;
     decide_augment(j);
     return decide_scales(j);
 }
@@ -649,9 +652,11 @@ static int on_probe(void *user, const tlv_finetune *t, const tlv_probe_report *p
     if (j->run.cache_dir)
         fprintf(j->f, "cache    %lld rows found, %lld computed\n", (long long)e->hits,
                 (long long)e->misses);
-    fprintf(j->f, "probe    penalty %.3g, of %d by %d-fold cross-validation: accuracy %.4f%s\n",
-            p->table[p->chosen].l2, p->n_table, p->folds, p->table[p->chosen].accuracy,
-            p->at_edge ? " (an end of the grid)" : "");
+    if (p->n_table == 0) fprintf(j->f, "probe    penalty %g, as asked for\n", j->o.probe_l2);
+    else
+        fprintf(j->f, "probe    penalty %.3g, of %d by %d-fold cross-validation: accuracy %.4f%s\n",
+                p->table[p->chosen].l2, p->n_table, p->folds, p->table[p->chosen].accuracy,
+                p->at_edge ? " (an end of the grid)" : "");
     fprintf(j->f, "\nepoch  train_loss  val_loss  accuracy    img/s    time\n");
     return 0;
 }

@@ -97,14 +97,14 @@ static void write_plan(tlv_finetune *t)
         t->plan, sizeof t->plan,
         "%s %s %s %lld epochs, batch %lld of %lld, validated on %lld, warm-up %lld, rate %.17g, "
         "momentum %.9g, decay %.9g, clip %.9g, smoothing %.9g, bn %d, head %d, seed %016llx; "
-        "augment %g %g %g %g %d %d %d %g %g %g %g %g; freeze %.40s; scale",
+        "augment %g %g %g %g %d %d %d %g %g %g %g %g; freeze %.40s; probe %g; scale",
         tlv_strategy_name(o->strategy), tlv_tuner_name(o->tuner), tlv_schedule_name(o->schedule),
         (long long)o->epochs, (long long)o->batch, (long long)t->now.n_train,
         (long long)t->now.n_val, (long long)o->warmup, o->lr, o->momentum, o->weight_decay, o->clip,
         o->smoothing, o->bn_train, o->new_head,
         (unsigned long long)tlv_rng_stream(t->c, "order").k, a->area[0], a->area[1], a->ratio[0],
         a->ratio[1], a->pad_crop, a->flip, a->vertical, a->rotate, a->brightness, a->contrast,
-        a->saturation, a->hue, o->freeze ? o->freeze : "");
+        a->saturation, a->hue, o->freeze ? o->freeze : "", o->probe.l2);
     for (int i = 0; i < o->n_scales && n < sizeof t->plan; i++)
         n += (size_t)snprintf(t->plan + n, sizeof t->plan - n, " %.20s=%g", o->scales[i].pattern,
                               o->scales[i].scale);

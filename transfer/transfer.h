@@ -52,8 +52,8 @@ typedef struct tlv_extract_report {
  * The cache.  DIR/KEY/rows-*.safetensors: a row is found by the hash of its image's file (of the
  * pixels in a set without files), KEY is a hash of all that rows depend on besides: architecture,
  * settings, weights and statistics (the head left out), recipe, instruction set, the algorithm of
- * convolutions, the library's version, how the set reads its files (EXIF, tlv_dataset_keep).  So a changed image misses, a renamed one hits.  A file that
- * is damaged or cut short is reported and ignored; two processes may use one folder at a time; a
+ * convolutions, the library's version, how the set reads its files (EXIF, tlv_dataset_keep).  So a
+ * changed image misses, a renamed one hits.  A file that is damaged or cut short is reported and ignored; two processes may use one folder at a time; a
  * folder may be deleted at any time.
  *
  * Errors: those of tlv_dataset_batch and of models; TLV_ERR_IO if the cache has no folder. */
