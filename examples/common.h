@@ -80,6 +80,18 @@ typedef struct cli_spec {
  * after --help (0) and on wrong usage (2). */
 int cli_parse(const cli_spec *s, int argc, char **argv);
 
+/* ---- options as text (common_record.c) ------------------------------------------------------- */
+
+/* The place, from 0, of the n bytes of text among the words of list, "a|b|c"; -1: none of them. */
+int cli_word_in(const char *text, size_t n, const char *list);
+int cli_one_of(const char *text, const char *list);
+/* One "--name=value" a line, without the options that the list leave_out names. */
+void cli_options_text(const cli_option *table, const char *leave_out, char *text, size_t n);
+/* Parses such text like a command line; it is cut up and must stay. */
+void cli_take_text(const cli_spec *s, char *text);
+
+/* ---- failures -------------------------------------------------------------------------------- */
+
 /* "error: ..." and "hint: ..." on standard error; all return CLI_FAILED. */
 int cli_error(const char *hint, const char *fmt, ...) CLI_PRINTF(2, 3);
 int cli_fail(const tlv_ctx *c);                     /* the context's error */

@@ -76,22 +76,6 @@ static cli_spec spec_of(const cli_option *table)
                        table };
 }
 
-/* Is text one of the words of list, "a|b|c"?  Its place from 0, or -1. */
-static int word_in(const char *text, size_t n, const char *list)
-{
-    int place = 0;
-    for (const char *at = list; at; at = strchr(at, '|'), place++) {
-        if (*at == '|') at++;
-        if (strncmp(at, text, n) == 0 && (at[n] == '|' || at[n] == 0)) return place;
-    }
-    return -1;
-}
-
-static int one_of(const char *text, const char *list)
-{
-    return word_in(text, strlen(text), list) >= 0;
-}
-
 static const char STRATEGIES[] = "full|head|lp-ft", SCHEDULES[] = "one-cycle|cosine|step|constant";
 static const char AUGMENTS[] = "none|rrc|crop|flip|vertical|rotate|color";
 
@@ -102,11 +86,11 @@ static void check_words(const cli_spec *s, const options *o)
         { "--schedule", o->schedule, SCHEDULES }, { "--strategy", o->strategy, STRATEGIES },
     };
     for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
-        if (words[i].value && !one_of(words[i].value, words[i].list))
+        if (words[i].value && !cli_one_of(words[i].value, words[i].list))
             cli_usage(s, "%s %s: want %s", words[i].name, words[i].value, words[i].list);
     for (const char *at = o->augment; at && *at; at += strspn(at, ",")) {
         size_t n = strcspn(at, ",");
-        if (word_in(at, n, AUGMENTS) < 0)
+        if (cli_word_in(at, n, AUGMENTS) < 0)
             cli_usage(s, "--augment %s: want words of %s", o->augment, AUGMENTS);
         at += n;
     }
@@ -130,53 +114,8 @@ static void check_options(const cli_spec *s, options *o)
         cli_usage(s, "--bn frozen wants --weights FILE: a new model has no statistics yet");
 }
 
-/* ---- the options as text, and back ----------------------------------------------------------- */
-
 /* What belongs to one command and not to the run. */
-static int of_command(const char *name)
-{
-    return one_of(name, "--out|--json|--resume|--threads|--cache");
-}
-
-/* "=0.1": as few digits as give the same number again. */
-static void real_text(char *text, size_t n, double v)
-{
-    snprintf(text, n, "=%.15g", v);
-    if (strtod(text + 1, NULL) != v) snprintf(text, n, "=%.17g", v);
-}
-
-/* One "--name=value" a line; of_command ones left out. */
-static void options_text(const cli_option *table, char *text, size_t n)
-{
-    size_t at = 0;
-    text[0] = 0;
-    for (const cli_option *o = table; o->kind; o++) {
-        char value[PATH] = "";
-        if (of_command(o->name)) continue;
-        if (o->kind == CLI_FLAG && !*(int *)o->value) continue;
-        if (o->kind == CLI_TEXT && !*(const char **)o->value) continue;
-        if (o->kind == CLI_TEXT) snprintf(value, sizeof value, "=%s", *(const char **)o->value);
-        if (o->kind == CLI_INT)
-            snprintf(value, sizeof value, "=%lld", (long long)*(int64_t *)o->value);
-        if (o->kind == CLI_REAL) real_text(value, sizeof value, *(double *)o->value);
-        at += (size_t)snprintf(text + at, n - at, "%s%s\n", o->name, value);
-        if (at >= n) return;
-    }
-}
-
-/* Parses text from options_text like a command line; text is cut up and must stay. */
-static void take_text(const cli_spec *s, char *text)
-{
-    char *argv[MAX_OPTIONS + 2] = { "tlv-finetune" };
-    int argc = 1;
-    for (char *line = text; *line && argc <= MAX_OPTIONS;) {
-        char *end = line + strcspn(line, "\n");
-        if (*end) *end++ = 0;
-        argv[argc++] = line;
-        line = end;
-    }
-    cli_parse(s, argc, argv);
-}
+static const char OF_COMMAND[] = "--out|--json|--resume|--threads|--cache";
 
 /* ---- the run --------------------------------------------------------------------------------- */
 
@@ -460,12 +399,12 @@ static int decide(job *j)
     int photographs = is_files(j->train), known = o->weights != NULL;
     if (!o->strategy) o->strategy = photographs && known ? "lp-ft" : "full";
     if (!o->optim) o->optim = "sgd";
-    want.strategy = (tlv_strategy)word_in(o->strategy, strlen(o->strategy), STRATEGIES);
+    want.strategy = (tlv_strategy)cli_word_in(o->strategy, strlen(o->strategy), STRATEGIES);
     want.tuner = strcmp(o->optim, "adamw") == 0 ? TLV_TUNE_ADAMW : TLV_TUNE_SGD;
     j->run = tlv_finetune_defaults(j->m, j->train, known, &want);
     tlv_finetune_opts *r = &j->run;
     if (o->schedule)
-        r->schedule = (tlv_schedule)word_in(o->schedule, strlen(o->schedule), SCHEDULES);
+        r->schedule = (tlv_schedule)cli_word_in(o->schedule, strlen(o->schedule), SCHEDULES);
     o->schedule = tlv_schedule_name(r->schedule);
     if (o->bn) r->bn_train = strcmp(o->bn, "train") == 0;
     o->bn = r->bn_train ? "train" : "frozen";
@@ -654,8 +593,8 @@ static int on_probe(void *user, const tlv_finetune *t, const tlv_probe_report *p
                 (long long)e->misses);
     if (p->n_table == 0) fprintf(j->f, "probe    penalty %g, as asked for\n", j->o.probe_l2);
     else
-        fprintf(j->f, "probe    penalty %.3g, of %d by %d-fold cross-validation: accuracy %.4f%s\n",
-                p->table[p->chosen].l2, p->n_table, p->folds, p->table[p->chosen].accuracy,
+        fprintf(j->f, "probe    penalty %.3g, of %d by %d-fold cross-validation: accuracy %.4f%s"
+                "\n", p->table[p->chosen].l2, p->n_table, p->folds, p->table[p->chosen].accuracy,
                 p->at_edge ? " (an end of the grid)" : "");
     fprintf(j->f, "\nepoch  train_loss  val_loss  accuracy    img/s    time\n");
     return 0;
@@ -761,7 +700,7 @@ static int open_run(job *j)
     if (!j->o.resume && cli_run_folder(j->o.out, "finetune", j->dir, sizeof j->dir) != CLI_OK)
         return CLI_FAILED;
     path_in(j, "last.ckpt", checkpoint);
-    options_text(j->table, j->record, sizeof j->record);
+    cli_options_text(j->table, OF_COMMAND, j->record, sizeof j->record);
     meta[0] = "options", meta[1] = j->record, meta[2] = "data", meta[3] = j->o.data;
     j->run.checkpoint = checkpoint;
     j->run.checkpoint_seconds = CHECKPOINT_SECONDS;
@@ -786,7 +725,8 @@ static int open_run(job *j)
 static int run(job *j, double start)
 {
     j->c = cli_open(j->o.threads, j->o.seed);
-    if (open_sets(j) != CLI_OK || skip_bad(j) != CLI_OK || split_sets(j) != CLI_OK) return CLI_FAILED;
+    if (open_sets(j) != CLI_OK || skip_bad(j) != CLI_OK || split_sets(j) != CLI_OK)
+        return CLI_FAILED;
     print_data(j);
     if (open_model(j) != CLI_OK) return CLI_FAILED;
     keep_images(j);
@@ -818,13 +758,13 @@ static void take_saved(job *j, const cli_spec *spec, int words, char **word)
     for (int i = 0; i < words; i++) {
         char name[32];
         snprintf(name, sizeof name, "%.*s", (int)strcspn(word[i], "="), word[i]);
-        if (strncmp(name, "--", 2) == 0 && !one_of(name, "--resume|--threads|--json|--cache"))
+        if (strncmp(name, "--", 2) == 0 && !cli_one_of(name, "--resume|--threads|--json|--cache"))
             cli_usage(spec, "--resume goes on with the run's own options; beside it stand "
                       "--threads, --cache and --json only, not %s", name);
     }
     if (j->o.data) cli_usage(spec, "--resume knows its data: leave out %s", j->o.data);
     read_saved(j, spec);
-    take_text(spec, j->saved);
+    cli_take_text(spec, j->saved);
     j->o.data = j->saved_data;
 }
 

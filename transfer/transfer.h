@@ -53,8 +53,8 @@ typedef struct tlv_extract_report {
  * pixels in a set without files), KEY is a hash of all that rows depend on besides: architecture,
  * settings, weights and statistics (the head left out), recipe, instruction set, the algorithm of
  * convolutions, the library's version, how the set reads its files (EXIF, tlv_dataset_keep).  So a
- * changed image misses, a renamed one hits.  A file that is damaged or cut short is reported and ignored; two processes may use one folder at a time; a
- * folder may be deleted at any time.
+ * changed image misses, a renamed one hits.  A file that is damaged or cut short is reported and
+ * ignored; two processes may use one folder at a time; a folder may be deleted at any time.
  *
  * Errors: those of tlv_dataset_batch and of models; TLV_ERR_IO if the cache has no folder. */
 tlv_status tlv_extract_features(tlv_ctx *c, const tlv_model *m, const tlv_dataset *d,
