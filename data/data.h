@@ -107,6 +107,8 @@ tlv_status tlv_image_prepare(const tlv_image *m, const tlv_recipe *recipe, const
 /* [size,size,3] floats from a prepared image: (sample / 255 - mean) / std, as one product and one
  * sum of f32.  With bgr blue comes first, and mean[0] and std[0] are blue's. */
 void tlv_image_normalize(const tlv_image *m, const tlv_recipe *recipe, float *out);
+/* [1,3,size,size] f32 of the innermost scope: m as the recipe wants it. */
+tlv_tensor *tlv_image_input(tlv_ctx *c, const tlv_image *m, const tlv_recipe *recipe);
 
 /* ---- data sets (dataset.c; cifar.c, idx.c, shapes.c, folder.c, csv.c) ------------------------ */
 
