@@ -260,15 +260,15 @@ static void run_panel(const plan *p, int64_t panel, const char *a, int64_t b, in
             for (int64_t t = 0; t < n_tile; t++) {
                 int64_t lo = t * cols / n_tile, hi = (t + 1) * cols / n_tile;
                 const char *at = a + (i * v->sh * p->row + lo * v->sw * p->pitch) * p->es;
+                tlvi_conv_end end;
+                int ends = v->follow && g == p->n_group - 1;
+                if (ends) end = tlvi_conv_end_at(v, b, oy + i, ox + lo, col);
                 p->k->conv_tile((int)(hi - lo), n, p->group[g + 1] - p->group[g],
                                 seg + 3 * p->group[g], at, v->sw * p->pitch, panel_at(p, panel),
-                                width, y + (i * v->yh + lo * v->yw) * p->es, v->yw, g > 0);
+                                width, y + (i * v->yh + lo * v->yw) * p->es, v->yw, g > 0,
+                                ends ? &end : NULL);
             }
-    for (int64_t i = 0; v->follow && i < rows; i++) {
-        tlvi_conv_end e = tlvi_conv_end_at(v, b, oy + i, ox, col);
-        p->k->conv_finish((size_t)cols, (size_t)n, y + i * v->yh * p->es, v->yw, &e);
-        tlvi_conv_act(v, p->k, b, oy + i, ox, cols, col, n);
-    }
+    for (int64_t i = 0; i < rows; i++) tlvi_conv_act(v, p->k, b, oy + i, ox, cols, col, n);
 }
 
 static void run_chunk(void *arg, int64_t i, int worker)
