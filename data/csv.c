@@ -356,7 +356,7 @@ tlv_status tlvi_read_csv(tlv_dataset *d, const char *path, const char *split)
     if (take && (r.numbers ? number_classes(d, &r) : name_classes(d, &r)) == TLV_OK)
         add_rows(d, &r, take);
     if (d->c->err == TLV_OK)
-        snprintf(d->text, sizeof d->text, "list %s%s%s, %lld images, %d class%s",
+        snprintf(d->text, sizeof d->text, "list %s%s%s, %lld images, %d class%s" TLVI_UPRIGHT,
                  tlvi_path_str(path).s, r.have ? ", " : "",
                  r.have ? tlvi_split_name(take & r.have) : "", (long long)d->n, d->classes,
                  d->classes == 1 ? "" : "es");

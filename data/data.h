@@ -173,7 +173,7 @@ const char *tlv_dataset_path(const tlv_dataset *d, int64_t i);  /* of a set of f
 /* Image i as RGB, upright; a new image of context c, which may be a child of the set's. */
 tlv_status tlv_dataset_image(tlv_ctx *c, const tlv_dataset *d, int64_t i, tlv_image *out);
 /* Files of this set are read as they lie, whatever EXIF says of their orientation: as Pillow and
- * torchvision's datasets do. */
+ * torchvision's datasets do.  To be called before images are asked for. */
 void tlv_dataset_ignore_exif(tlv_dataset *d);
 /* BLAKE2b-256 (RFC 7693) of what image i is: of its file's bytes, or of height, width, channels (8
  * bytes each, the least significant first) and pixels of a set in memory.  What caches know it by.
@@ -212,7 +212,9 @@ typedef struct tlv_batch_opts {
     tlv_rng_key key;            /* of augmentation: draws depend on key and place alone */
 } tlv_batch_opts;
 
-/* Images index[from .. from+n-1]; grey is repeated to 3 channels. */
+/* Images index[from .. from+n-1]; grey is repeated to 3 channels.  Files are decoded in parallel,
+ * one image at a time on each thread; the bits do not depend on the number of threads.  A file that
+ * cannot be decoded is an error that names it (the first in the batch's order). */
 tlv_batch tlv_dataset_batch(tlv_ctx *c, const tlv_dataset *d, const int64_t *index, int64_t from,
                             int64_t n, tlv_batch_opts o);
 

@@ -331,7 +331,7 @@ static tlv_status read_all(walker *w, layout *l, const char *split)
         snprintf(aside, sizeof aside, "; %lld file%s left aside (the first: %s)",
                  (long long)w->aside, w->aside == 1 ? "" : "s",
                  tlvi_path_str(w->first_aside).s);
-    snprintf(w->d->text, sizeof w->d->text, "folder %s%s%s, %lld images, %s%s",
+    snprintf(w->d->text, sizeof w->d->text, "folder %s%s%s, %lld images, %s%s" TLVI_UPRIGHT,
              tlvi_path_str(w->path).s, l->have ? ", " : "",
              l->have ? tlvi_split_name(take & l->have) : "", (long long)w->d->n, classes, aside);
     return TLV_OK;

@@ -68,6 +68,9 @@ void tlvi_dataset_forget(tlv_dataset *d);               /* what is kept */
 
 /* ---- readers --------------------------------------------------------------------------------- */
 
+/* In the text of a set of files, until tlv_dataset_ignore_exif. */
+#define TLVI_UPRIGHT "; turned upright as EXIF says"
+
 /* Splits as a set of bits. */
 enum { TLVI_TRAIN = 1, TLVI_VAL = 2, TLVI_TEST = 4, TLVI_SPLITS = 3 };
 /* The bit of "train", "val" (or "valid", "validation") or "test"; else 0. */

@@ -196,6 +196,11 @@ tlv_status tlv_dataset_image(tlv_ctx *c, const tlv_dataset *d, int64_t i, tlv_im
 
 void tlv_dataset_ignore_exif(tlv_dataset *d)
 {
+    char *said = strstr(d->text, TLVI_UPRIGHT);
+    if (said) {
+        size_t n = strlen(TLVI_UPRIGHT);
+        memmove(said, said + n, strlen(said + n) + 1);
+    }
     d->ignore_exif = 1;
 }
 

@@ -277,7 +277,9 @@ static void test_orientation(void)
     EXPECT_STATUS(tlv_dataset_image(c, d, 0, &m), TLV_OK);
     EXPECT(m.h == 2 && m.w == 3 && m.orientation == 1, "%dx%d, %d", m.h, m.w, m.orientation);
     tlv_image_close(&m);
+    EXPECT(strstr(tlv_dataset_text(d), "EXIF"), "%s", tlv_dataset_text(d));
     tlv_dataset_ignore_exif(d);
+    EXPECT(!strstr(tlv_dataset_text(d), "EXIF"), "%s", tlv_dataset_text(d));
     EXPECT_STATUS(tlv_dataset_image(c, d, 0, &m), TLV_OK);
     EXPECT(m.h == 3 && m.w == 2, "%dx%d", m.h, m.w);
     tlv_image_close(&m);
