@@ -87,8 +87,23 @@ static stats measure(tlv_ctx *c, const tlv_file *f, int i)
 
 /* ---- for people ------------------------------------------------------------------------------ */
 
-static void print_head(FILE *out, const options *o, const tlv_file *f, const char *arch,
-                       int classes)
+static void print_model(FILE *out, const tlv_model_info *m)
+{
+    char text[256];
+    fprintf(out, "model    %s", m->arch);
+    if (m->width != 1) fprintf(out, " x%g", m->width);
+    fprintf(out, ", dialect %s, ", m->dialect);
+    if (m->has_head) fprintf(out, "%d classes", m->classes);
+    else fprintf(out, "no head");
+    fprintf(out, ", %d features, found from names and shapes\n", m->dim);
+    fprintf(out, "rules    padding %s, ", tlv_padding_name(m->padding));
+    if (m->folded) fprintf(out, "batch norms folded into convolutions\n");
+    else if (m->eps > 0) fprintf(out, "batch norm eps %g, momentum %g\n", m->eps, m->momentum);
+    else fprintf(out, "no batch norms\n");
+    fprintf(out, "input    %s\n\n", tlv_recipe_text(&m->recipe, text, sizeof text));
+}
+
+static void print_head(FILE *out, const options *o, const tlv_file *f, const tlv_model_info *m)
 {
     char buf[256], dtypes[160];
     int64_t numbers, bytes;
@@ -102,8 +117,8 @@ static void print_head(FILE *out, const options *o, const tlv_file *f, const cha
         fprintf(out, "meta     %s = ", cli_clean(key, buf, sizeof buf));
         fprintf(out, "%s\n", cli_clean(tlv_file_meta(f, key), buf, sizeof buf));
     }
-    if (arch) {
-        fprintf(out, "model    %s, %d classes, found from names and shapes\n\n", arch, classes);
+    if (m->arch) {
+        print_model(out, m);
         return;
     }
     fprintf(out, "model    of no architecture known here (");
@@ -152,8 +167,22 @@ static void add_text(cli_json *j, const char *prefix, const char *name, const ch
     cli_json_text(j, key, v);
 }
 
-static int write_json(tlv_ctx *c, const options *o, const tlv_file *f, const char *arch,
-                      int classes, double start)
+static void json_model(cli_json *j, const tlv_model_info *m)
+{
+    char text[256];
+    cli_json_text(j, "dialect", m->dialect);
+    cli_json_text(j, "padding", tlv_padding_name(m->padding));
+    cli_json_text(j, "recipe", tlv_recipe_text(&m->recipe, text, sizeof text));
+    cli_json_real(j, "width", m->width);
+    cli_json_real(j, "eps", m->eps);
+    cli_json_real(j, "momentum", m->momentum);
+    cli_json_int(j, "features", m->dim);
+    cli_json_int(j, "has_head", m->has_head);
+    cli_json_int(j, "folded", m->folded);
+}
+
+static int write_json(tlv_ctx *c, const options *o, const tlv_file *f,
+                      const tlv_model_info *m, double start)
 {
     cli_json j = { 0 };
     char text[256];
@@ -166,8 +195,9 @@ static int write_json(tlv_ctx *c, const options *o, const tlv_file *f, const cha
     cli_json_int(&j, "numbers", numbers);
     cli_json_int(&j, "bytes", bytes);
     cli_json_text(&j, "dtypes", text);
-    cli_json_text(&j, "arch", arch);
-    cli_json_int(&j, "classes", classes);
+    cli_json_text(&j, "arch", m->arch);
+    cli_json_int(&j, "classes", m->classes);
+    if (m->arch) json_model(&j, m);
     for (int i = 0; i < tlv_file_meta_count(f); i++) {
         const char *key = tlv_file_meta_key(f, i);
         add_text(&j, "meta", key, tlv_file_meta(f, key));
@@ -178,11 +208,11 @@ static int write_json(tlv_ctx *c, const options *o, const tlv_file *f, const cha
                  cli_shape(tlv_file_shape(f, i)).s);
         add_text(&j, "tensor", name, text);
         if (!o->stats) continue;
-        stats m = measure(c, f, i);
-        add_real(&j, "tensor", name, "min", m.min);
-        add_real(&j, "tensor", name, "mean", m.mean);
-        add_real(&j, "tensor", name, "max", m.max);
-        add_real(&j, "tensor", name, "not_finite", (double)m.odd);
+        stats t = measure(c, f, i);
+        add_real(&j, "tensor", name, "min", t.min);
+        add_real(&j, "tensor", name, "mean", t.mean);
+        add_real(&j, "tensor", name, "max", t.max);
+        add_real(&j, "tensor", name, "not_finite", (double)t.odd);
     }
     cli_json_costs(&j, c, start);
     return cli_json_write(&j, o->json);
@@ -194,13 +224,14 @@ int main(int argc, char **argv)
     options o = parse(argc, argv);
     tlv_ctx *c = cli_open(1, 0);
     tlv_file *f = tlv_file_open(c, o.path);
-    int classes = 0, status = CLI_OK;
-    const char *arch = f ? tlv_model_detect(c, o.path, &classes) : NULL;
+    int status = CLI_OK;
+    tlv_model_info m = { 0 };
+    if (f) tlv_model_peek(c, o.path, &m);
     if (tlv_error(c) == TLV_OK) {
         FILE *out = cli_text_stream(o.json);
-        print_head(out, &o, f, arch, classes);
+        print_head(out, &o, f, &m);
         print_table(out, c, &o, f);
-        status = write_json(c, &o, f, arch, classes, start);
+        status = write_json(c, &o, f, &m, start);
     }
     if (tlv_error(c) != TLV_OK) status = cli_fail(c);
     tlv_file_close(f);

@@ -60,10 +60,10 @@ def without_dropout(net):
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    models.network("mobilenet_torch", models.filled(mobilenet(False)), (2, 3, 34, 38), 10)
-    models.network("mobilenet_same", models.filled(mobilenet(True)), (2, 3, 34, 38), 10)
+    models.network("mobilenet_torch", models.filled(mobilenet(False)), (2, 3, 34, 38), 10, 999)
+    models.network("mobilenet_same", models.filled(mobilenet(True)), (2, 3, 34, 38), 10, 999)
     net = without_dropout(torchvision.models.squeezenet1_0(num_classes=10))
-    models.network("squeezenet", models.filled(net), (2, 3, 51, 45), 10)
+    models.network("squeezenet", models.filled(net), (2, 3, 51, 45), 10, 999)
     path = os.path.join(models.HERE, "mobilenet.safetensors")
     st.save(path, models.tensors, {"script": "tests/goldens/make_mobilenet.py", "torch": torch.__version__,
                                    "torchvision": torchvision.__version__})

@@ -98,8 +98,8 @@ def room(net, x):
                for a, b in zip(relu_inputs(copy.deepcopy(net), x), relu_inputs(single, x.float())))
 
 
-def choose(net, shape):
-    for k in range(30):
+def choose(net, shape, tries):
+    for k in range(tries):
         x, _ = batch(k, shape, 10)
         least = min(room(net.train(mode), x) for mode in (False, True))
         print(f"input x{k}: room {least:.2f}", flush=True)
@@ -115,8 +115,8 @@ def digest(name, t):
                         dtype=torch.float64)
 
 
-def network(arch, net, shape, classes):
-    k = choose(net, shape)
+def network(arch, net, shape, classes, tries=30):
+    k = choose(net, shape, tries)
     x, y = batch(k, shape, classes)
     tensors[f"{arch}/input"] = torch.tensor([k, *shape], dtype=torch.float64)
     for mode in ["eval", "train"]:      # eval first: train changes the statistics
