@@ -205,17 +205,22 @@ test_inspect_published_files() {
     for n in 20 32; do
         run inspect "$data/resnet_cifar10/resnet$n.safetensors" --json "$tmp/i.json"
         status_is 0
-        out_has "^model    resnet$n, 10 classes"
+        out_has "^model    resnet$n, dialect pytorch, 10 classes, 64 features"
         json_is "$tmp/i.json" arch "\"resnet$n\""
         json_is "$tmp/i.json" classes 10
     done
-    for f in squeezenet_v1_0/squeezenet_v1_0 mobilenetv2_035_224/mobilenetv2_035_224_notop \
-        coral_mobilenet/mobilenet_v2_1.0_224_quant_dequant; do
+    while read -r f model; do
         need "$f.safetensors" || return
         run inspect "$data/$f.safetensors" --stats
         status_is 0
-        out_has 'of no architecture known here'
-    done
+        out_has "^model    $model"
+    done <<'EOF'
+squeezenet_v1_0/squeezenet_v1_0 squeezenet1_0, dialect caffe, 1000 classes, 512 features
+mobilenetv2_035_224/mobilenetv2_035_224_notop mobilenet_v2 x0.35, dialect keras, no head, 1280 features
+coral_mobilenet/mobilenet_v2_1.0_224_quant_dequant mobilenet_v2, dialect tflite, 1001 classes, 1280 features
+EOF
+    out_has '^rules    padding same, batch norms folded into convolutions'
+    out_has '^input    shorter side 256 bilinear, centre crop 224x224, RGB, mean .5 .5 .5'
 }
 
 # ---- training and measuring ------------------------------------------------------------------------------
