@@ -6,7 +6,7 @@
 
 typedef struct options {
     const char *data, *split, *weights, *arch, *out, *json;
-    int64_t batch, threads, seed;
+    int64_t batch, threads, seed, first_class;
     int skip_bad, per_class;
 } options;
 
@@ -25,11 +25,13 @@ typedef struct job {
 
 static options parse(int argc, char **argv)
 {
-    options o = { .batch = 64, .split = "test" };
+    options o = { .batch = 64, .split = "test", .first_class = -1 };
     const cli_option table[] = {
         CLI_OPT_WEIGHTS(o.weights), CLI_OPT_ARCH(o.arch),
         { "--split", CLI_TEXT, &o.split, "train|val|test", "which images of DATA", 0, 0 },
         { "--per-class", CLI_FLAG, &o.per_class, NULL, "all classes, however many", 0, 0 },
+        { "--first-class", CLI_INT, &o.first_class, "N",
+          "the model's class of label 0; -1: as the file's kind has it", -1, 1e6 },
         CLI_OPT_SKIP_BAD(o.skip_bad), CLI_OPT_BATCH(o.batch),
         { "--out", CLI_TEXT, &o.out, "DIR", "a new folder for answers, matrix, errors", 0, 0 },
         CLI_OPT_JSON(o.json), CLI_OPT_THREADS(o.threads), CLI_OPT_SEED(o.seed), { 0 },
@@ -66,11 +68,12 @@ static int check(job *j)
     if (asked > known)
         return cli_error("train a head for these classes: tlv-finetune",
                          "the model knows %d classes but the data has %d", known, asked);
-    if (known == asked + 1) {
-        j->first_class = 1;
-        fprintf(j->f, "         the model's class 0 is taken for \"background\": label 0 is its "
-                "class 1\n");
-    }
+    // TensorFlow's ImageNet models have 1001 classes, and "background" is the first of them
+    int background = known == 1001 && strcmp(tlv_model_dialect(j->m), "tflite") == 0;
+    j->first_class = j->o.first_class >= 0 ? (int)j->o.first_class : background;
+    if (j->first_class)
+        fprintf(j->f, "         label 0 of the data is the model's class %d%s\n", j->first_class,
+                background ? ": its class 0 is \"background\"" : "");
     return CLI_OK;
 }
 
