@@ -12,6 +12,7 @@ struct tlv_build {
     tlv_dtype dtype;
     item *at;
     int n, cap, depth;
+    const char *draw;                   /* the entries that get start values; NULL: all */
     size_t length[16];                  /* of the prefix, a level */
     char prefix[PREFIX];
 };
@@ -26,6 +27,11 @@ tlv_build *tlv_build_begin(tlv_ctx *c, tlv_dtype d)
     b->c = c;
     b->dtype = d;
     return b;
+}
+
+void tlvi_build_draw(tlv_build *b, const char *pattern)
+{
+    if (b) b->draw = pattern;
 }
 
 void tlv_build_push(tlv_build *b, const char *name)
@@ -104,6 +110,7 @@ static tlv_params *make(tlv_build *b)
     for (int i = 0; p && i < b->n; i++) {
         tlv_tensor *t = tlvi_params_make(p, i);
         if (!t) { tlv_params_close(p); return NULL; }
+        if (b->draw && !b->at[i].e.is_buffer && !tlv_match(b->draw, b->at[i].name)) continue;
         uint64_t h = 1469598103934665603u;          // FNV-1a of the name
         for (const char *q = b->at[i].name; *q; q++) h = (h ^ (uint8_t)*q) * 1099511628211u;
         tlvi_init_fill(t, b->at[i].init, tlv_rng_fold(init, h));

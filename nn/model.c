@@ -146,7 +146,8 @@ tlv_status tlvi_model_settle(tlv_ctx *c, const tlvi_arch *a, tlv_model_opts o, t
     return c->err;
 }
 
-tlv_model *tlvi_model_build(tlv_ctx *c, const tlvi_arch *a, const tlv_model_info *info, tlv_dtype d)
+tlv_model *tlvi_model_build(tlv_ctx *c, const tlvi_arch *a, const tlv_model_info *info, tlv_dtype d,
+                            const char *draw)
 {
     tlv_model *m = c->err ? NULL : tlvi_alloc(c, sizeof *m);
     if (!m) return NULL;
@@ -155,6 +156,7 @@ tlv_model *tlvi_model_build(tlv_ctx *c, const tlvi_arch *a, const tlv_model_info
     tlv_build *b = m->module ? tlv_build_begin(c, d) : NULL;
     if (b) {
         memset(m->module, 0, a->bytes);
+        tlvi_build_draw(b, draw);
         a->init(m->module, b, a->variant, info);
         m->params = tlv_build_end(b);
     }
@@ -168,7 +170,8 @@ tlv_model *tlv_model_open(tlv_ctx *c, const char *arch, tlv_model_opts o)
     const tlvi_arch *a = c->err ? NULL : tlvi_arch_find(c, arch);
     if (!a) return NULL;
     tlv_model_info info = tlvi_model_start(a);
-    return tlvi_model_settle(c, a, o, &info) == TLV_OK ? tlvi_model_build(c, a, &info, o.dtype)
+    return tlvi_model_settle(c, a, o, &info) == TLV_OK ? tlvi_model_build(c, a, &info, o.dtype,
+                                                                        NULL)
                                                        : NULL;
 }
 
@@ -279,10 +282,10 @@ tlv_status tlv_model_new_head(tlv_ctx *c, tlv_model *m, int classes)
     tlv_model_info info = m->info;
     info.classes = classes ? classes : m->arch->classes;
     info.has_head = info.linear_head = 1;
-    tlv_model *fresh = tlvi_model_build(c, m->arch, &info, m->dtype);
-    if (!fresh) return c->err;
     char head[64];
     snprintf(head, sizeof head, "%s.*", m->arch->head);
+    tlv_model *fresh = tlvi_model_build(c, m->arch, &info, m->dtype, head);
+    if (!fresh) return c->err;
     for (int i = 0; i < tlv_params_count(fresh->params); i++) {
         const char *name = tlv_params_name(fresh->params, i);
         if (tlv_match(head, name)) continue;

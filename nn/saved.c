@@ -194,7 +194,7 @@ static tlv_model *load_as(tlv_ctx *c, const tlv_file *f, const char *path, const
 {
     char head[64];
     snprintf(head, sizeof head, "%s.*", a->head);
-    tlv_model *m = tlvi_model_build(c, a, info, d);
+    tlv_model *m = tlvi_model_build(c, a, info, d, info->has_head ? "" : head);
     tlv_load_opts o = { .allow_missing = info->has_head ? NULL : head };
     if (m && tlvi_params_load_as(c, m->params, path, o, naming->rename, report) == TLV_OK
         && (!is_saved(f) || !info->has_head || read_class_names(c, f, path, m) == TLV_OK)) {

@@ -35,6 +35,10 @@ struct tlv_params {
 tlvi_schema *tlvi_schema_new(tlv_ctx *c, const tlvi_entry *e, int n);
 void tlvi_schema_unref(tlv_ctx *c, tlvi_schema *s);
 
+/* Parameters whose names do not match stay uninitialised, since they are about to be overwritten:
+ * a random start of millions of numbers takes longer than reading them.  Before tlv_build_end. */
+void tlvi_build_draw(tlv_build *b, const char *pattern);
+
 /* A set with all values NULL that owns what is put there / that belongs to the innermost scope. */
 tlv_params *tlvi_params_owned(tlv_ctx *c, tlvi_schema *s);
 tlv_params *tlvi_params_scoped(tlv_ctx *c, tlvi_schema *s);

@@ -80,8 +80,9 @@ tlv_model_info tlvi_model_start(const tlvi_arch *a);
 /* Fills the gaps (zeros) of info: by o, then by the dialect; o overrides what may be chosen. */
 tlv_status tlvi_model_settle(tlv_ctx *c, const tlvi_arch *a, tlv_model_opts o,
                              tlv_model_info *info);
+/* draw: patterns of the parameters that get start values, NULL: all.  See tlvi_build_draw. */
 tlv_model *tlvi_model_build(tlv_ctx *c, const tlvi_arch *a, const tlv_model_info *info,
-                            tlv_dtype d);
+                            tlv_dtype d, const char *draw);
 
 /* A convolution whose weights start by `w` and whose bias (if any) starts at 0. */
 tlv_conv_layer tlvi_conv_init(tlv_build *b, const char *name, int in, int out, int k,
