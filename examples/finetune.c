@@ -5,10 +5,12 @@
  * how it goes and keeps its files.  docs/transfer.md explains the methods. */
 #include <ctype.h>
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "examples/common_eval.h"
+#include "examples/common_plot.h"
+#include "examples/common_task.h"
 
 /* ---- options --------------------------------------------------------------------------------- */
 
@@ -126,8 +128,7 @@ typedef struct job {
     char record[TEXT], saved[TEXT];             /* the options; those of the run that is resumed */
     char saved_data[PATH], dir[PATH - 32];
     tlv_ctx *c;
-    tlv_dataset *train, *val;                   /* val may be train */
-    int64_t *train_at, n_train, *val_at, n_val, skipped;
+    cli_task task;
     tlv_model *m;
     tlv_finetune_opts run;
     tlv_finetune *t;
@@ -149,123 +150,18 @@ static int is_files(const tlv_dataset *d) { return tlv_dataset_pixels(d, 0) == N
 
 /* ---- data ------------------------------------------------------------------------------------ */
 
-/* The split of `what` to validate on; NULL: it has none. */
-static const char *val_split(tlv_ctx *c, const char *what)
-{
-    if (strncmp(what, "cifar10:", 8) == 0 || strncmp(what, "shapes:", 7) == 0) return "test";
-    if (tlv_dataset_has_split(c, what, "val")) return "val";
-    return tlv_dataset_has_split(c, what, "test") ? "test" : NULL;
-}
-
-/* Of n indices that lie class by class: the first `most` of each class. */
-static int64_t first_of_each(const tlv_dataset *d, int64_t *index, int64_t n, int64_t most)
-{
-    int64_t kept = 0, in_class = 0;
-    for (int64_t i = 0; i < n; i++) {
-        int same = i > 0 && tlv_dataset_label(d, index[i]) == tlv_dataset_label(d, index[i - 1]);
-        in_class = same ? in_class + 1 : 1;
-        if (in_class <= most) index[kept++] = index[i];         // kept <= i: nothing unread is lost
-    }
-    return kept;
-}
-
-/* Validation images: a set of their own, the data's own split, or a fifth of the training set. */
-static int open_sets(job *j)
-{
-    tlv_ctx *c = j->c;
-    const options *o = &j->o;
-    j->train = cli_dataset(c, o->data, "train");
-    const char *other = o->val ? o->val : o->data, *split = val_split(c, other);
-    j->val = o->val || split ? cli_dataset(c, other, split) : j->train;
-    if (tlv_dataset_classes(j->train) < 2)
-        return cli_error("put each class's images into a folder of its own",
-                         "%s: %d classes, want two or more", o->data,
-                         tlv_dataset_classes(j->train));
-    if (tlv_dataset_classes(j->val) > tlv_dataset_classes(j->train))
-        return cli_error("validate on images of the same classes",
-                         "--val has %d classes, the training data %d", tlv_dataset_classes(j->val),
-                         tlv_dataset_classes(j->train));
-    return tlv_error(c) ? cli_fail(c) : CLI_OK;
-}
-
-enum { BAD_SHOWN = 5 };
-
-/* Files that do not decode are left out, with --skip-bad, and named. */
-static int skip_bad(job *j)
-{
-    static tlv_bad_file bad[BAD_SHOWN];
-    tlv_dataset *const sets[2] = { j->train, j->val };
-    for (int i = 0; i < 2 && j->o.skip_bad; i++) {
-        if (i == 1 && j->val == j->train) break;
-        int64_t n = tlv_dataset_drop_bad(j->c, sets[i], bad, BAD_SHOWN);
-        if (n < 0) return cli_fail(j->c);
-        for (int64_t k = 0; k < n && k < BAD_SHOWN; k++)
-            fprintf(j->f, "skipped  %s: %s\n", bad[k].path, bad[k].reason);
-        if (n > BAD_SHOWN) fprintf(j->f, "         and %lld more\n", (long long)n - BAD_SHOWN);
-        j->skipped += n;
-    }
-    return CLI_OK;
-}
-
 /* Decoded photographs stay in memory at the size that the recipe's crop is taken from. */
 static void keep_images(job *j)
 {
     const tlv_recipe *r = tlv_model_recipe(j->m);
-    if (!is_files(j->train)) return;
-    tlv_dataset_keep(j->train, KEEP_BYTES, r->resize, r->filter);
-    if (j->val != j->train && is_files(j->val))
-        tlv_dataset_keep(j->val, KEEP_BYTES, r->resize, r->filter);
-}
-
-static int split_sets(job *j)
-{
-    const options *o = &j->o;
-    int64_t n = tlv_dataset_size(j->train), all = tlv_dataset_size(j->val);
-    int apart = j->val != j->train;
-    j->train_at = cli_numbers(n);
-    j->val_at = cli_numbers(all);
-    tlv_rng_key key = tlv_rng_stream(j->c, "split");
-    tlv_dataset_split(j->train, n, NULL, apart ? 0 : 0.2, key, j->train_at, &j->n_train, j->val_at,
-                      &j->n_val);
-    if (tlv_error(j->c)) return cli_fail(j->c);
-    if (apart) j->n_val = all;
-    for (int64_t i = 0; apart && i < all; i++) j->val_at[i] = i;
-    if (o->per_class)
-        j->n_train = first_of_each(j->train, j->train_at, j->n_train, o->per_class);
-    if (j->n_train == 0 || j->n_val == 0)
-        return cli_error("use a larger set, or give --val DATA", "%lld images to train, %lld to "
-                         "validate", (long long)j->n_train, (long long)j->n_val);
-    return CLI_OK;
-}
-
-static void print_data(const job *j)
-{
-    const options *o = &j->o;
-    fprintf(j->f, "data     %s\n", tlv_dataset_text(j->train));
-    if (o->per_class)
-        fprintf(j->f, "         at most %lld a class to train with: %s images, seed %lld\n",
-                (long long)o->per_class, cli_count(j->n_train).s, (long long)o->seed);
-    if (j->val == j->train)
-        fprintf(j->f, "val      a fifth of it, of each class: %s images, seed %lld\n",
-                cli_count(j->n_val).s, (long long)o->seed);
-    else
-        fprintf(j->f, "val      %s%s\n", tlv_dataset_text(j->val),
-                o->val ? "" : " (the data's own; the best epoch is chosen on it)");
+    const cli_task *t = &j->task;
+    if (!is_files(t->train)) return;
+    tlv_dataset_keep(t->train, KEEP_BYTES, r->resize, r->filter);
+    if (t->val != t->train && is_files(t->val))
+        tlv_dataset_keep(t->val, KEEP_BYTES, r->resize, r->filter);
 }
 
 /* ---- the model ------------------------------------------------------------------------------- */
-
-/* Names of the classes go with the model: a new head has none. */
-static tlv_status name_classes(job *j)
-{
-    int n = tlv_dataset_classes(j->train);
-    const char **name = malloc((size_t)n * sizeof *name);
-    if (!name) return tlv_fail(j->c, TLV_ERR_NOMEM, NULL, "no memory for names of classes");
-    for (int k = 0; k < n; k++) name[k] = tlv_dataset_class_name(j->train, k);
-    tlv_model_set_class_names(j->c, j->m, name);
-    free((void *)name);
-    return tlv_error(j->c);
-}
 
 static tlv_status save_model(job *j, const char *name)
 {
@@ -273,7 +169,8 @@ static tlv_status save_model(job *j, const char *name)
     path_in(j, name, path);
     snprintf(accuracy, sizeof accuracy, "%.9g", tlv_finetune_now(j->t)->val.accuracy);
     const char *extra[] = { "accuracy", accuracy, NULL };
-    if (name_classes(j) == TLV_OK) tlv_model_save(j->c, j->m, path, extra);
+    if (cli_name_classes(j->c, j->m, j->task.train) == TLV_OK)
+        tlv_model_save(j->c, j->m, path, extra);
     return tlv_error(j->c);
 }
 
@@ -289,14 +186,14 @@ static int open_model(job *j)
         j->m = tlv_model_load(j->c, o->resume ? path : o->weights, o->resume ? NULL : o->arch,
                               (tlv_model_opts){ 0 }, &r);
         if (!j->m) return cli_fail(j->c);
-        if (o->resume) fprintf(j->f, "weights  of the checkpoint\n");
-        else fprintf(j->f, "weights  %s: %s\n", o->weights, r.text);
+        cli_print_model(j->f, j->m, o->resume ? path : o->weights, &r);
         return CLI_OK;
     }
-    tlv_model_opts as = { .classes = tlv_dataset_classes(j->train) };
+    tlv_model_opts as = { .classes = tlv_dataset_classes(j->task.train) };
     j->m = tlv_model_open(j->c, o->arch, as);
     if (!j->m) return cli_fail(j->c);
-    fprintf(j->f, "weights  none: from nothing, random\n");
+    fprintf(j->f, "weights  none: from nothing, random\nmodel    %s, %s parameters\n",
+            tlv_model_arch(j->m), cli_count(tlv_params_numel(tlv_model_params(j->m), 0)).s);
     return CLI_OK;
 }
 
@@ -305,8 +202,6 @@ static void print_model(const job *j)
     const tlv_finetune_state *s = tlv_finetune_now(j->t);
     const char *head = tlv_model_head(j->m);
     int classes = tlv_model_classes(j->m);
-    fprintf(j->f, "model    %s, %s parameters\n", tlv_model_arch(j->m),
-            cli_count(tlv_params_numel(tlv_model_params(j->m), 0)).s);
     if (!j->o.weights)
         fprintf(j->f, "         head: %s, %d classes\n", head, classes);
     else if (s->head_new)
@@ -348,7 +243,7 @@ static void decide_augment(job *j)
         j->o.augment = j->augment[0] ? j->augment : "none";
     }
     int h, w, channels, side = tlv_model_recipe(j->m)->size;
-    tlv_dataset_image_shape(j->train, &h, &w, &channels);
+    tlv_dataset_image_shape(j->task.train, &h, &w, &channels);
     int least = h == 0 ? side : h < w ? h : w;
     *a = (tlv_augment){ 0 };
     if (has_word(j->o.augment, "rrc")) a->area[0] = 0.35, a->area[1] = 1;
@@ -396,12 +291,12 @@ static int decide(job *j)
 {
     options *o = &j->o;
     tlv_finetune_opts want = { 0 };
-    int photographs = is_files(j->train), known = o->weights != NULL;
+    int photographs = is_files(j->task.train), known = o->weights != NULL;
     if (!o->strategy) o->strategy = photographs && known ? "lp-ft" : "full";
     if (!o->optim) o->optim = "sgd";
     want.strategy = (tlv_strategy)cli_word_in(o->strategy, strlen(o->strategy), STRATEGIES);
     want.tuner = strcmp(o->optim, "adamw") == 0 ? TLV_TUNE_ADAMW : TLV_TUNE_SGD;
-    j->run = tlv_finetune_defaults(j->m, j->train, known, &want);
+    j->run = tlv_finetune_defaults(j->m, j->task.train, known, &want);
     tlv_finetune_opts *r = &j->run;
     if (o->schedule)
         r->schedule = (tlv_schedule)cli_word_in(o->schedule, strlen(o->schedule), SCHEDULES);
@@ -444,7 +339,7 @@ static void print_plan(const job *j)
 {
     const tlv_finetune_opts *r = &j->run;
     int64_t steps = tlv_finetune_now(j->t)->steps;
-    cli_print_input(j->f, j->m, j->train);
+    cli_print_input(j->f, j->m, j->task.train);
     print_augment(j);
     fprintf(j->f, "optim    %s, rate %g%s, ", tlv_tuner_name(r->tuner), r->lr,
             j->lr_chosen ? " (chosen)" : "");
@@ -454,7 +349,7 @@ static void print_plan(const job *j)
     if (r->warmup) fprintf(j->f, ", %lld steps of warm-up", (long long)r->warmup);
     if (r->clip > 0) fprintf(j->f, ", gradients of norm %g at most", r->clip);
     fprintf(j->f, "\n         %lld epochs of %lld steps, batch %lld\n", (long long)r->epochs,
-            (long long)steps, (long long)((j->n_train + steps - 1) / steps));
+            (long long)steps, (long long)((j->task.n_train + steps - 1) / steps));
     fprintf(j->f, "run      %s, %d thread%s, seed %lld, folder %s\n", tlv_isa(j->c),
             tlv_threads(j->c), tlv_threads(j->c) == 1 ? "" : "s", (long long)j->o.seed, j->dir);
 }
@@ -650,6 +545,70 @@ static int train(job *j)
     return s->stopped ? stopped(j) : CLI_OK;
 }
 
+/* ---- what the run leaves to look at ---------------------------------------------------------- */
+
+/* log.csv as two panels: losses and accuracy over epochs (0: the probe). */
+static int draw_curves(const job *j)
+{
+    char path[PATH], line[256];
+    int64_t n = 0, room = j->run.epochs + 2;
+    double *x = calloc((size_t)room * 4, sizeof *x), *v[3];
+    path_in(j, "log.csv", path);
+    FILE *f = x ? fopen(path, "r") : NULL;
+    if (!f) {
+        free(x);
+        return file_error(path);
+    }
+    for (int k = 0; k < 3; k++) v[k] = x + (k + 1) * room;
+    while (n < room && fgets(line, sizeof line, f))
+        if (sscanf(line, "%lf,%lf,%lf,%lf", &x[n], &v[0][n], &v[1][n], &v[2][n]) == 4) {
+            if (x[n] == 0) v[0][n] = NAN;               // the probe is no epoch
+            n++;
+        }
+    fclose(f);
+    const cli_series loss[2] = { { "training", n, x, v[0] }, { "validation", n, x, v[1] } };
+    const cli_series right = { "validation", n, x, v[2] };
+    const cli_panel panels[2] = { { "loss", 2, loss }, { "accuracy", 1, &right } };
+    char title[128];
+    snprintf(title, sizeof title, "tlv-finetune: %s, %s", tlv_model_arch(j->m), j->o.strategy);
+    path_in(j, "curves.png", path);
+    int status = cli_plot_lines(j->c, path, title, "epoch", 2, panels);
+    free(x);
+    return status;
+}
+
+/* The best model on the validation images: classes, matrix, errors. */
+static int judge(job *j)
+{
+    const cli_task *t = &j->task;
+    char path[PATH];
+    path_in(j, "best.safetensors", path);
+    tlv_model *best = tlv_model_load(j->c, path, NULL, (tlv_model_opts){ 0 }, NULL);
+    if (!best) return cli_fail(j->c);
+    int k = tlv_model_classes(best), status = CLI_FAILED;
+    const char **names = cli_class_names(best);
+    int64_t *confusion = cli_numbers((int64_t)k * k);
+    float *prob = malloc((size_t)t->n_val * (size_t)k * sizeof *prob);
+    tlv_evaluate_opts o = { .batch = j->run.batch, .prob = prob, .confusion = confusion,
+                            .progress = NULL };
+    tlv_score score;
+    cli_verdicts v = { t->val, t->val_at, t->n_val, k, 0, names, prob, confusion };
+    if (!prob) cli_error("close other programs", "no memory for the answers");
+    else if (tlv_evaluate(j->c, best, t->val, t->val_at, t->n_val, o, &score) != TLV_OK)
+        cli_fail(j->c);
+    else if (cli_write_verdicts(&v, j->dir) == CLI_OK && draw_curves(j) == CLI_OK)
+        status = cli_draw_verdicts(j->c, &v, j->dir, "tlv-finetune, the best epoch");
+    if (status == CLI_OK) {
+        fprintf(j->f, "\n");
+        cli_print_classes(j->f, &v, 12);
+    }
+    free(prob);
+    free(confusion);
+    free(names);
+    tlv_model_close(best);
+    return status;
+}
+
 /* ---- all of it ------------------------------------------------------------------------------- */
 
 static void print_end(const job *j)
@@ -663,9 +622,10 @@ static void print_end(const job *j)
             s->val.accuracy);
     fprintf(j->f, "memory   %s at most in tensors, %s in all\n",
             cli_bytes((double)tlv_mem_get(j->c).peak).s, cli_bytes((double)cli_max_rss()).s);
-    fprintf(j->f, "saved    %s: best.safetensors last.safetensors last.ckpt log.csv options.txt\n",
-            j->dir);
-    const char *other = j->val == j->train ? "TEST-DATA" : j->o.val ? j->o.val : j->o.data;
+    fprintf(j->f, "saved    %s: best.safetensors last.safetensors last.ckpt log.csv options.txt\n"
+            "         predictions.csv curves.png confusion.png worst.png\n", j->dir);
+    const cli_task *d = &j->task;
+    const char *other = d->val == d->train ? "TEST-DATA" : j->o.val ? j->o.val : j->o.data;
     fprintf(j->f, "next     tlv-eval %s --weights %s/best.safetensors", other, j->dir);
     if (j->o.seed && strncmp(j->o.data, "shapes:", 7) == 0)
         fprintf(j->f, " --seed %lld", (long long)j->o.seed);
@@ -680,8 +640,8 @@ static int write_json(const job *j, double start)
     cli_json_real(&out, "best_accuracy", s->best);
     cli_json_int(&out, "best_epoch", s->best_epoch);
     cli_json_real(&out, "loss", s->val.loss);
-    cli_json_int(&out, "n", j->n_val);
-    cli_json_int(&out, "train_images", j->n_train);
+    cli_json_int(&out, "n", j->task.n_val);
+    cli_json_int(&out, "train_images", j->task.n_train);
     cli_json_int(&out, "epochs", s->epoch);
     cli_json_int(&out, "steps", s->epoch * s->steps);
     cli_json_text(&out, "arch", tlv_model_arch(j->m));
@@ -711,8 +671,9 @@ static int open_run(job *j)
     j->run.on_epoch = on_epoch;
     j->run.progress = on_progress;
     j->run.user = j;
-    j->t = tlv_finetune_open(j->c, j->m, j->train, j->train_at, j->n_train, j->val, j->val_at,
-                             j->n_val, j->run);
+    const cli_task *d = &j->task;
+    j->t = tlv_finetune_open(j->c, j->m, d->train, d->train_at, d->n_train, d->val, d->val_at,
+                             d->n_val, j->run);
     if (!j->t) return cli_fail(j->c);
     if (!j->o.resume) return save_model(j, "last.safetensors") == TLV_OK ? CLI_OK : cli_fail(j->c);
     if (tlv_finetune_resume(j->t, checkpoint) != TLV_OK) return cli_fail(j->c);
@@ -725,9 +686,8 @@ static int open_run(job *j)
 static int run(job *j, double start)
 {
     j->c = cli_open(j->o.threads, j->o.seed);
-    if (open_sets(j) != CLI_OK || skip_bad(j) != CLI_OK || split_sets(j) != CLI_OK)
-        return CLI_FAILED;
-    print_data(j);
+    cli_task_opts t = { j->o.data, j->o.val, j->o.per_class, j->o.skip_bad, j->o.seed };
+    if (cli_task_open(j->c, &j->task, t, j->f) != CLI_OK) return CLI_FAILED;
     if (open_model(j) != CLI_OK) return CLI_FAILED;
     keep_images(j);
     if (decide(j) != CLI_OK || open_run(j) != CLI_OK) return CLI_FAILED;
@@ -737,6 +697,7 @@ static int run(job *j, double start)
     cli_catch_interrupt();
     int status = train(j);
     if (status != CLI_OK) return status;
+    if (judge(j) != CLI_OK) return CLI_FAILED;
     print_end(j);
     return write_json(j, start);
 }
@@ -745,10 +706,7 @@ static void close_job(job *j)
 {
     tlv_finetune_close(j->t);
     tlv_model_close(j->m);
-    if (j->val != j->train) tlv_dataset_close(j->val);
-    tlv_dataset_close(j->train);
-    free(j->train_at);
-    free(j->val_at);
+    cli_task_close(&j->task);
     tlv_ctx_close(j->c);
 }
 
