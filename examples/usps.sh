@@ -44,5 +44,5 @@ measure() {
 }
 
 measure transfer --weights "$data/resnet_cifar10/resnet20.safetensors" --new-head \
-    --optim adamw --lr 0.01
+    --bn train --optim adamw --lr 0.01
 measure from-nothing --arch resnet20 --optim sgd --lr 0.05 --augment crop

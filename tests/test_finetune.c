@@ -367,7 +367,7 @@ static void test_defaults_and_arguments(void)
 {
     bench b = bench_open(1);
     tlv_finetune_opts o = tlv_finetune_defaults(b.m, b.d, 1, NULL);
-    EXPECT(o.strategy == TLV_FULL && o.bn_train && o.augment.pad_crop == 4 && o.augment.flip,
+    EXPECT(o.strategy == TLV_FULL && !o.bn_train && o.augment.pad_crop == 4 && o.augment.flip,
            "small images in colour");
     EXPECT_CLOSE(o.lr, 0.01, 0, 0);
     o = tlv_finetune_defaults(b.m, b.d, 0, &(tlv_finetune_opts){ .tuner = TLV_TUNE_ADAMW });

@@ -130,7 +130,7 @@ static void test_search(void)
                    (long long)rep[t].table[i].right);
             EXPECT(isfinite(rep[t].table[i].loss) && rep[t].table[i].loss > 0, "loss %g",
                    rep[t].table[i].loss);
-            if (rep[t].table[i].right > rep[t].table[best].right) best = i;
+            if (rep[t].table[i].loss < rep[t].table[best].loss) best = i;
         }
         EXPECT_INT(rep[t].chosen, best);
         EXPECT_CLOSE(p[t].l2, rep[t].table[best].l2, 0, 0);

@@ -381,8 +381,8 @@ test_a_stopped_run_goes_on() {
 test_transfer_to_shapes() {
     need resnet_cifar10/resnet20.safetensors || return
     local weights=$data/resnet_cifar10/resnet20.safetensors
-    run finetune shapes:100 --weights "$weights" --epochs 2 --optim adamw --lr 0.005 --batch 32 \
-        --val shapes:50 --out "$tmp/transfer" --json "$tmp/t.json"
+    run finetune shapes:100 --weights "$weights" --epochs 2 --bn train --optim adamw --lr 0.005 \
+        --batch 32 --val shapes:50 --out "$tmp/transfer" --json "$tmp/t.json"
     status_is 0
     out_has '^weights  .*resnet20.safetensors: '
     out_has 'head: linear kept'
@@ -402,7 +402,7 @@ test_what_is_frozen_stays() {
         run finetune $few --weights "$w" --out "$tmp/bn-frozen" --bn frozen
         status_is 0
         out_has 'BatchNorm statistics frozen'
-        run finetune $few --weights "$w" --out "$tmp/bn-train"
+        run finetune $few --weights "$w" --bn train --out "$tmp/bn-train"
         status_is 0
         out_has "BatchNorm takes each batch's statistics"
         run finetune $few --weights "$w" --out "$tmp/head" --head-only --new-head

@@ -45,7 +45,7 @@ tlv_finetune_opts tlv_finetune_defaults(const tlv_model *m, const tlv_dataset *t
         o.tuner = want->tuner;
     }
     o.lr = rate_for(&o, photographs, pretrained);
-    o.bn_train = !pretrained || (!photographs && o.strategy == TLV_FULL);
+    o.bn_train = !pretrained;
     if (photographs) {
         o.scales = HEAD_FASTER;
         o.n_scales = pretrained && o.strategy == TLV_FULL;

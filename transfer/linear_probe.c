@@ -315,7 +315,8 @@ static void choose(const search *q, tlv_probe_report *r)
             row->loss += s->loss / (double)q->f->n;
         }
         row->accuracy = (double)row->right / (double)q->f->n;
-        if (row->right > r->table[r->chosen].right) r->chosen = i;
+        // a lower loss that is none but for rounding does not count: the larger penalty stays
+        if (row->loss < r->table[r->chosen].loss * (1 - 1e-6)) r->chosen = i;
     }
     r->at_edge = r->chosen == 0 || r->chosen == q->n_l2 - 1;
 }

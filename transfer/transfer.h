@@ -124,9 +124,11 @@ typedef struct tlv_probe_report {
     int stopped;
 } tlv_probe_report;
 
-/* Fits on all rows of f.  The penalty is the one that recognises most rows in stratified k-fold
+/* Fits on all rows of f.  The penalty is the one with the least loss in stratified k-fold
  * cross-validation inside f (means and deviations are those of each fold's training rows); among
- * equals the largest.  report may be NULL.  When stopped, *out is empty.
+ * equals the largest.  (Not the one that is right most often: on a few hundred rows that count is
+ * coarse, and all penalties lie within its error.)  report may be NULL.  When stopped, *out is
+ * empty.
  * Errors: TLV_ERR_ARG (fewer than two classes, a label out of range, a number not finite). */
 tlv_status tlv_probe_fit(tlv_ctx *c, const tlv_features *f, tlv_probe_opts o, tlv_probe *out,
                          tlv_probe_report *report);
