@@ -213,15 +213,18 @@ static void train_body(tlv_ctx *c, void *arg)
     tlv_scope_end(c, s);
 }
 
-static void bench_net(bench *b, const char *name, const char *arch, int64_t batch, int64_t side,
-                      int runs)
+/* frozen: what does not learn (NULL: everything does). */
+static void bench_net(bench *b, const char *name, const char *arch, tlv_model_opts o,
+                      const char *frozen, int64_t batch, int64_t side, int runs)
 {
     char infer[64], train[64];
     snprintf(infer, sizeof infer, "%s_infer", name);
     snprintf(train, sizeof train, "%s_train", name);
     if (b->only && !strstr(infer, b->only) && !strstr(train, b->only)) return;
     tlv_scope s = tlv_scope_begin(b->c);
-    net_arg n = { .m = tlv_model_open(b->c, arch, (tlv_model_opts){ .classes = 10 }) };
+    o.classes = 10;
+    net_arg n = { .m = tlv_model_open(b->c, arch, o) };
+    if (n.m && frozen) tlv_params_freeze(tlv_model_params(n.m), frozen);
     n.opt = tlv_sgd_open(b->c, tlv_model_params(n.m),
                          (tlv_sgd_opts){ .lr = 0.01, .momentum = 0.9 });
     n.run = tlv_model_run(b->c, n.m, TLV_EVAL);
@@ -247,9 +250,12 @@ int main(void)
     bench_gemm(&b);
     bench_conv(&b);
     bench_overhead(&b);
-    bench_net(&b, "resnet20_b128", "resnet20", 128, 32, 5);
-    bench_net(&b, "resnet18_b16", "resnet18", 16, 224, 5);
-    bench_net(&b, "resnet50_b8", "resnet50", 8, 224, 5);
+    tlv_model_opts usual = { 0 }, small = { .width = 0.35, .padding = TLV_PADDING_SAME };
+    bench_net(&b, "resnet20_b128", "resnet20", usual, NULL, 128, 32, 5);
+    bench_net(&b, "resnet18_b16", "resnet18", usual, NULL, 16, 224, 5);
+    bench_net(&b, "resnet50_b8", "resnet50", usual, NULL, 8, 224, 5);
+    bench_net(&b, "mobilenet_v2_035_b16", "mobilenet_v2", small, "*.running_*", 16, 224, 9);
+    bench_net(&b, "mobilenet_v2_035_b32", "mobilenet_v2", small, "*.running_*", 32, 224, 5);
     int failed = tlv_error(b.c) != TLV_OK;
     if (failed) fprintf(stderr, "error: %s\nhint:  %s\n", tlv_error_msg(b.c), tlv_error_hint(b.c));
     tlv_ctx_close(b.c);

@@ -241,6 +241,48 @@ static void test_activations_in_the_epilogue(void)
     tlv_ctx_close(c);
 }
 
+/* Scale, shift, residual and ReLU6 in the pass of the convolution, for every shape above: depthwise
+ * and not, whole panels and rests, several groups of terms. */
+static void check_fused(tlv_ctx *c, const shape *s, tlv_dtype d, double tol)
+{
+    values v;
+    define(s, &v);
+    tlv_scope scope = tlv_scope_begin(c);
+    int oh = out_size(s, s->h), ow = out_size(s, s->w);
+    tlv_tensor *x = support_tensor(c, d, tlv_shape4(s->b, s->c, s->h, s->w), v.x, 0,
+                                   SUPPORT_CHANNELS_LAST);
+    tlv_tensor *w = support_tensor(c, d, tlv_shape4(s->o, s->c / s->groups, s->k, s->k), v.w, 0,
+                                   SUPPORT_ROW_MAJOR);
+    tlv_tensor *scale = support_tensor(c, d, tlv_shape1(s->o), v.g, 0, SUPPORT_ROW_MAJOR);
+    tlv_tensor *shift = support_tensor(c, d, tlv_shape1(s->o), v.g + 5, 0, SUPPORT_ROW_MAJOR);
+    tlv_tensor *res = support_tensor(c, d, tlv_shape4(s->b, s->o, oh, ow), v.g, 0,
+                                     SUPPORT_CHANNELS_LAST);
+    tlv_conv2d_fuse f = { scale, shift, res, TLV_ACT_RELU6 };
+    tlv_tensor *y = tlv_conv2d_fused(c, x, w, opts_of(s), f);
+    double *want = fresh(v.ny, 0), *k = fresh(s->o, 0), *t = fresh(s->o, 0);
+    EXPECT(support_read(c, scale, k, s->o) && support_read(c, shift, t, s->o), "no row");
+    for (int64_t i = 0; i < v.ny; i++) {
+        int64_t o = i / (oh * ow) % s->o;
+        want[i] = fmin(6, fmax(0, v.y[i] * k[o] + t[o] + v.g[i]));
+    }
+    check_close(c, s->text, "fused y", y, want, v.ny, tol);
+    EXPECT_OK(c);
+    tlv_scope_end(c, scope);
+    free(want), free(k), free(t);
+    forget(&v);
+}
+
+static void test_the_epilogue_of_every_shape(void)
+{
+    tlv_ctx *c = support_open();
+    REQUIRE(c, "no context");
+    for (int i = 0; i < SHAPE_COUNT; i++) {
+        check_fused(c, &SHAPES[i], TLV_F32, 1e-5);
+        check_fused(c, &SHAPES[i], TLV_F64, 1e-14);
+    }
+    tlv_ctx_close(c);
+}
+
 /* A convolution whose activation is a function of its output keeps y, and not what came before
  * it. */
 static void test_the_fused_node_is_one(void)
@@ -304,4 +346,5 @@ static void test_errors(void)
 }
 
 TEST_MAIN(T(test_large_shapes), T(test_threads_change_no_bit), T(test_slices_of_channels),
-          T(test_activations_in_the_epilogue), T(test_the_fused_node_is_one), T(test_errors))
+          T(test_activations_in_the_epilogue), T(test_the_epilogue_of_every_shape),
+          T(test_the_fused_node_is_one), T(test_errors))
