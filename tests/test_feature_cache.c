@@ -219,6 +219,65 @@ static void test_another_recipe_misses(void)
     bench_close(&b);
 }
 
+/* ---- files ----------------------------------------------------------------------------------- */
+
+/* A folder of classes "a" and "b" with two drawn images each, as PNG files. */
+static int write_folder(bench *b, const char *dir)
+{
+    char path[PATH];
+    for (int i = 0; i < 4; i++) {
+        tlv_image m;
+        snprintf(path, sizeof path, "%.900s/%s", dir, i < 2 ? "a" : "b");
+        if (i == 0) mkdir(dir, 0777);
+        if (i % 2 == 0) mkdir(path, 0777);
+        snprintf(path, sizeof path, "%.900s/%s/%d.png", dir, i < 2 ? "a" : "b", i);
+        if (tlv_dataset_image(b->c, b->d, i, &m) != TLV_OK) return EXPECT_OK(b->c);
+        tlv_image_write_png(&m, path);
+        tlv_image_close(&m);
+    }
+    return EXPECT_OK(b->c);
+}
+
+/* Hits when the folder is opened anew; keep_side reduces images, exif 0 ignores EXIF. */
+static int64_t folder_hits(bench *b, const char *dir, int keep_side, int exif)
+{
+    char what[PATH];
+    snprintf(what, sizeof what, "folder:%.1000s", dir);
+    tlv_dataset *d = tlv_dataset_open(b->c, what, NULL), *was = b->d;
+    if (!EXPECT(d && tlv_dataset_size(d) == 4, "%s", tlv_error_msg(b->c))) return -1;
+    if (keep_side) tlv_dataset_keep(d, 1 << 20, keep_side, TLV_FILTER_BILINEAR);
+    if (!exif) tlv_dataset_ignore_exif(d);
+    b->d = d;
+    tlv_extract_report r = extract(b, NULL, 4, NULL);
+    b->d = was;
+    tlv_dataset_close(d);
+    return r.hits;
+}
+
+static void test_files(void)
+{
+    bench b;
+    char dir[1024], from[PATH], to[PATH];
+    if (!bench_open(&b, NULL) || !test_temp_path(dir, sizeof dir, "images")) return;
+    remove_folder(dir);
+    if (!write_folder(&b, dir)) return;
+    EXPECT_INT(folder_hits(&b, dir, 0, 1), 0);
+    EXPECT_INT(folder_hits(&b, dir, 0, 1), 4);
+    snprintf(from, sizeof from, "%.900s/a/0.png", dir);
+    snprintf(to, sizeof to, "%.900s/b/another.png", dir);
+    EXPECT_INT(rename(from, to), 0);
+    EXPECT_INT(folder_hits(&b, dir, 0, 1), 4);
+    EXPECT_INT(folder_hits(&b, dir, 24, 1), 0);
+    EXPECT_INT(folder_hits(&b, dir, 0, 0), 0);
+    FILE *f = fopen(to, "ab");                          // a byte behind the image
+    REQUIRE(f, "no file");
+    fputc(0, f);
+    fclose(f);
+    EXPECT_INT(folder_hits(&b, dir, 0, 1), 3);
+    remove_folder(dir);
+    bench_close(&b);
+}
+
 /* The key of a set: what it is made of, and that each part counts. */
 static void test_keys(void)
 {
@@ -356,6 +415,6 @@ static void test_a_stop_keeps_rows(void)
 
 TEST_MAIN(T(test_a_second_time_hits), T(test_a_part_hits), T(test_another_head_hits),
           T(test_another_image_misses), T(test_other_weights_miss), T(test_another_isa_misses),
-          T(test_another_recipe_misses), T(test_keys),
+          T(test_another_recipe_misses), T(test_files), T(test_keys),
           T(test_damaged_files_are_ignored), T(test_a_shard_of_another_model), T(test_folders),
           T(test_a_stop_keeps_rows))

@@ -419,6 +419,44 @@ test_what_is_frozen_stays() {
     same_rows "$w" "$tmp/head/best.safetensors" '^linear' && fails "the head was not trained"
 }
 
+# A probe first, from a cache the second time; rates by name; what contradicts itself.
+test_finetune_strategies() {
+    need resnet_cifar10/resnet20.safetensors || return
+    local w=$data/resnet_cifar10/resnet20.safetensors few="shapes:6 --val shapes:4 --epochs 1 --threads 1"
+    local lp="$few --strategy lp-ft --cache $tmp/cache --lr-scale head.*=0,layer1.*=0.5 --clip 1"
+    # shellcheck disable=SC2086
+    {
+        run finetune $lp --weights "$w" --out "$tmp/lp1" --json "$tmp/lp1.json"
+        status_is 0
+        out_has '^train    LP-FT: a linear probe, then all layers'
+        out_has '^cache    0 rows found, 60 computed'
+        out_has '^probe    penalty .* of 9 by 5-fold cross-validation'
+        out_has '^probe  +[0-9.]+ +[0-9.]+ '
+        json_is "$tmp/lp1.json" strategy '"lp-ft"'
+        [ "$(cut -d, -f1 "$tmp/lp1/log.csv" | tr '\n' ' ')" = 'epoch 0 1 ' ] ||
+            fails "log.csv has $(cut -d, -f1 "$tmp/lp1/log.csv" | tr '\n' ' ')"
+        run finetune $lp --weights "$w" --out "$tmp/lp2"
+        status_is 0
+        out_has '^cache    60 rows found, 0 computed'
+        run finetune $few --weights "$w" --out "$tmp/lp3" --lr-scale 'none.*=2'
+        status_is 1
+        err_is_two_lines
+        err_has "no parameter of resnet20 matches 'none"
+        run finetune $few --weights "$w" --out "$tmp/lp3" --lr-scale 'head.*'
+        status_is 1
+        err_has 'want PATTERN=NUMBER'
+        run finetune $few --weights "$w" --strategy full --head-only
+        status_is 2
+        run finetune $few --weights "$w" --augment crop,spin
+        status_is 2
+        err_has '--augment crop,spin: want words of none'
+    }
+    same_results "$tmp/lp1" "$tmp/lp2" "the cache changes a run"
+    run finetune --resume "$tmp/lp1"
+    status_is 0
+    out_has '^resumed .*: 1 epochs and 0 steps are done'
+}
+
 # A three-class IDX set: 24 images of 6x6, a grey level a class, values a little apart.
 bars() {
     local i
