@@ -126,7 +126,7 @@ ALL_LDFLAGS := $(LINK_$(MODE)) $(THREAD_FLAGS_$(BACKEND))
 # CPU for exactly these features before it hands the file's table out.
 $(call objects,$(AVX2)):   ISA_FLAGS := -mavx2 -mfma
 $(call objects,$(AVX512)): ISA_FLAGS := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx2 -mfma
-$(OBJ)/tensor/kernels/%.o: FILE_FLAGS = $(if $(filter -O2,$(OPT_$(MODE))),-O3) $(ISA_FLAGS)
+$(OBJ)/tensor/kernels/%.o: FILE_FLAGS = $(if $(filter -O2,$(OPT_$(MODE))),-O3) $(ISA_FLAGS) $(KERNEL_CFLAGS)
 $(OBJ)/tests/%.o $(OBJ)/examples/%.o: FILE_FLAGS := -D_XOPEN_SOURCE=700
 
 # ---- building ----------------------------------------------------------------------------------------
@@ -156,7 +156,7 @@ $(OUT)/objects: FORCE
 $(OBJ)/%.o: %.c $(OBJ)/flags Makefile
 	@mkdir -p $(@D)
 	$(say) CC $<
-	$(Q)$(CC) $(ALL_CFLAGS) $(FILE_FLAGS) $(CFLAGS) -MMD -MP -c $< -o $@
+	$(Q)$(CC) $(ALL_CFLAGS) $(CFLAGS) $(FILE_FLAGS) -MMD -MP -c $< -o $@
 
 $(LIB): $(LIB_OBJ) $(OUT)/objects
 $(OUT)/tests/support.a: $(SUPPORT_OBJ) $(OUT)/objects
