@@ -266,6 +266,15 @@ torture: $(DECODE_FILES)
 	    echo "SKIPPED torture: no python3-pil or python3-numpy"; echo "0 passed, 0 failed, 1 skipped"; \
 	else /usr/bin/python3 tests/tools/torture.py $(DECODE_FILES) "$$d" $(FILTER); fi
 
+.PHONY: parity bench-transfer
+## parity: photographs, from the file to the logits, against Pillow and PyTorch (minutes; needs both)
+parity: all
+	$(Q)/usr/bin/python3 tests/tools/parity.py $(BIN)
+
+## bench-transfer: probe and fine-tuning beside PyTorch, by turns (PAIRS=n THREADS=n; a quiet machine)
+bench-transfer: all
+	$(Q)BIN=$(BIN) tests/tools/bench_transfer.sh
+
 ## lint: lengths of files, functions and lines, tabs, leftovers
 lint:
 	$(Q)tests/tools/lint.sh
