@@ -426,7 +426,7 @@ static void test_chunks_that_are_refused(void)
         { "iCCP", 5, "chunk iCCP without a name" },
         { "fdAT", 8, "data of frames out of order" },
     };
-    uint8_t ones[64];
+    uint8_t ones[771];
     memset(ones, 1, sizeof ones);
     pen *o = malloc(sizeof *o);
     REQUIRE(o, "no memory");
@@ -442,7 +442,7 @@ static void test_chunks_that_are_refused(void)
         }
     put_signature(o, c);
     put_header(o, W, H, 8, 3, 0);
-    put_chunk(o, "PLTE", o->p, 771);
+    put_chunk(o, "PLTE", ones, 771);
     check_refused(c, o, TLV_ERR_FORMAT, "a palette of 257 colours");
     put_signature(o, c);
     put_header(o, W, H, 8, 0, 0);
