@@ -20,7 +20,7 @@ typedef struct options {
     const char *strategy, *bn, *optim, *schedule, *augment, *lr_scale;
     int64_t per_class, epochs, batch, seed, threads, warmup;
     double lr, momentum, weight_decay, clip, probe_l2;
-    int head_only, new_head, skip_bad;
+    int head_only, new_head, skip_bad, scratch;
 } options;
 
 enum { MAX_OPTIONS = 32, TEXT = 4096, PATH = 1024, SCALES = 16 };
@@ -41,6 +41,8 @@ static void option_table(options *o, cli_option *table)
           "parameters that match P learn at X times the rate: head.*=10", 0, 0 },
         CLI_OPT_BATCH(o->batch),
         { "--head-only", CLI_FLAG, &o->head_only, NULL, "the same as --strategy head", 0, 0 },
+        { "--scratch", CLI_FLAG, &o->scratch, NULL,
+          "the architecture of --weights, from nothing: what did they bring?", 0, 0 },
         { "--new-head", CLI_FLAG, &o->new_head, NULL, "a fresh head in any case", 0, 0 },
         { "--bn", CLI_TEXT, &o->bn, "frozen|train",
           "BatchNorm: the weights' statistics or the batch's", 0, 0 },
@@ -98,6 +100,8 @@ static void check_words(const cli_spec *s, const options *o)
     }
 }
 
+static int pretrained(const options *o) { return o->weights && !o->scratch; }
+
 static void check_options(const cli_spec *s, options *o)
 {
     check_words(s, o);
@@ -105,14 +109,15 @@ static void check_options(const cli_spec *s, options *o)
     if (o->head_only && o->strategy && strcmp(o->strategy, "head") != 0)
         cli_usage(s, "--head-only and --strategy %s contradict each other", o->strategy);
     if (o->epochs == 0) cli_usage(s, "--epochs 0: want at least 1");
+    if (o->scratch && !o->weights) cli_usage(s, "--scratch takes the architecture of --weights");
     if (!o->weights && !o->arch)
         cli_usage(s, "without --weights a model starts from nothing: name it by --arch NAME");
-    if (!o->weights && o->head_only) cli_usage(s, "--head-only wants --weights FILE");
+    if (!pretrained(o) && o->head_only) cli_usage(s, "--head-only wants --weights FILE");
     if (o->head_only) o->strategy = "head";
     o->head_only = 0;
-    if (!o->weights && o->strategy && strcmp(o->strategy, "full") != 0)
+    if (!pretrained(o) && o->strategy && strcmp(o->strategy, "full") != 0)
         cli_usage(s, "--strategy %s wants --weights FILE", o->strategy);
-    if (!o->weights && o->bn && strcmp(o->bn, "frozen") == 0)
+    if (!pretrained(o) && o->bn && strcmp(o->bn, "frozen") == 0)
         cli_usage(s, "--bn frozen wants --weights FILE: a new model has no statistics yet");
 }
 
@@ -182,16 +187,21 @@ static int open_model(job *j)
     tlv_load_report r = { 0 };
     char path[PATH];
     path_in(j, "last.safetensors", path);
-    if (o->resume || o->weights) {
+    if (o->resume || pretrained(o)) {
         j->m = tlv_model_load(j->c, o->resume ? path : o->weights, o->resume ? NULL : o->arch,
                               (tlv_model_opts){ 0 }, &r);
         if (!j->m) return cli_fail(j->c);
         cli_print_model(j->f, j->m, o->resume ? path : o->weights, &r);
         return CLI_OK;
     }
-    tlv_model_opts as = { .classes = tlv_dataset_classes(j->task.train) };
-    j->m = tlv_model_open(j->c, o->arch, as);
+    tlv_model_info like = { .arch = o->arch };
+    if (o->scratch && tlv_model_peek(j->c, o->weights, &like) != TLV_OK) return cli_fail(j->c);
+    // the file's width and padding; its batch norms' slow averages and folding are no start
+    tlv_model_opts as = { .classes = tlv_dataset_classes(j->task.train), .width = like.width,
+                          .padding = like.padding };
+    j->m = tlv_model_open(j->c, o->arch ? o->arch : like.arch, as);
     if (!j->m) return cli_fail(j->c);
+    if (o->scratch) tlv_model_set_recipe(j->m, &like.recipe);
     fprintf(j->f, "weights  none: from nothing, random\nmodel    %s, %s parameters\n",
             tlv_model_arch(j->m), cli_count(tlv_params_numel(tlv_model_params(j->m), 0)).s);
     return CLI_OK;
@@ -202,7 +212,7 @@ static void print_model(const job *j)
     const tlv_finetune_state *s = tlv_finetune_now(j->t);
     const char *head = tlv_model_head(j->m);
     int classes = tlv_model_classes(j->m);
-    if (!j->o.weights)
+    if (!pretrained(&j->o))
         fprintf(j->f, "         head: %s, %d classes\n", head, classes);
     else if (s->head_new)
         fprintf(j->f, "         head: %d -> %d classes, new (%s.weight, %s.bias)%s\n", s->head_was,
@@ -291,7 +301,7 @@ static int decide(job *j)
 {
     options *o = &j->o;
     tlv_finetune_opts want = { 0 };
-    int photographs = is_files(j->task.train), known = o->weights != NULL;
+    int photographs = is_files(j->task.train), known = pretrained(o);
     if (!o->strategy) o->strategy = photographs && known ? "lp-ft" : "full";
     if (!o->optim) o->optim = "sgd";
     want.strategy = (tlv_strategy)cli_word_in(o->strategy, strlen(o->strategy), STRATEGIES);

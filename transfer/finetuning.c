@@ -26,7 +26,7 @@ static const tlv_lr_scale HEAD_FASTER[] = { { "head.*", 5 } };
 /* Rates by start and strategy: {SGD, AdamW}. */
 static double rate_for(const tlv_finetune_opts *o, int photographs, int pretrained)
 {
-    static const double photo[3][2] = { { 0.01, 5e-4 }, { 0.05, 3e-3 }, { 5e-4, 1e-4 } };
+    static const double photo[3][2] = { { 0.01, 5e-4 }, { 0.05, 3e-3 }, { 2.5e-4, 5e-5 } };
     static const double small[3][2] = { { 0.01, 5e-4 }, { 0.05, 3e-3 }, { 0.005, 2.5e-4 } };
     static const double nothing[2][2] = { { 0.05, 2e-3 }, { 0.03, 2e-3 } };
     int t = o->tuner == TLV_TUNE_ADAMW;

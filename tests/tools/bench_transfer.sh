@@ -72,15 +72,17 @@ bench_probe() {
     report "probe, hymenoptera, MobileNetV2 x0.35" "$tmp/probe.a" "$tmp/probe.b"
 }
 
-# An epoch: (all of LP-FT - its probe) / 15, on both sides.
+# An epoch: (all of LP-FT - its probe) / EPOCHS (default 15), on both sides.
 bench_finetune() {
-    local all probe
+    local all probe epochs=${EPOCHS:-15}
     for i in $(seq "${PAIRS:-3}"); do
-        all=$(ours "$bin/tlv-finetune" "$hymenoptera" --weights "$weights" --strategy lp-ft --epochs 15 --batch 16)
+        all=$(ours "$bin/tlv-finetune" "$hymenoptera" --weights "$weights" --strategy lp-ft --epochs "$epochs" \
+              --batch 16)
         probe=$(ours "$bin/tlv-probe" "$hymenoptera" --weights "$weights")
-        calc "($all - $probe) / 15" >>"$tmp/epoch.a"
+        calc "($all - $probe) / $epochs" >>"$tmp/epoch.a"
         echo >>"$tmp/epoch.a"
-        all=$(torch lpft) && probe=$(torch probe) && { calc "($all - $probe) / 15"; echo; } >>"$tmp/epoch.b"
+        all=$(torch lpft "$epochs") && probe=$(torch probe) &&
+            { calc "($all - $probe) / $epochs"; echo; } >>"$tmp/epoch.b"
     done
     report "an epoch of LP-FT, hymenoptera, MobileNetV2 x0.35, batch 16" "$tmp/epoch.a" "$tmp/epoch.b"
 }
