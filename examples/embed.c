@@ -67,7 +67,7 @@ static int write_csv(FILE *f, const tlv_features *x, const tlv_dataset *d)
         cli_put_field(f, x->label[i] >= 0 ? tlv_dataset_class_name(d, x->label[i]) : "");
         for (int k = 0; k < x->dim; k++) fprintf(f, ",%.9g", (double)x->x[i * x->dim + k]);
     }
-    return fputc('\n', f) != EOF;
+    return fputc('\n', f) != EOF && !ferror(f);
 }
 
 static tlv_status write_tensors(tlv_ctx *c, const options *o, const tlv_model *m,

@@ -384,13 +384,15 @@ static int write_options(const job *j)
 static const char LOG_HEAD[] =
     "epoch,train_loss,val_loss,val_accuracy,rate,images_per_second,train_seconds\n";
 
-/* Begins log.csv, or cuts it back to the epochs that the checkpoint has seen (0: the probe). */
+/* Begins log.csv, or cuts it back to the epochs that the checkpoint has seen (0: the probe).  The
+ * new one is written beside it and renamed: a run killed here keeps its history. */
 static int begin_log(const job *j)
 {
     const tlv_finetune_state *s = tlv_finetune_now(j->t);
-    char path[PATH], line[256], *kept = NULL;
+    char path[PATH], beside[PATH], line[256], *kept = NULL;
     size_t len = 0, room = sizeof LOG_HEAD + (size_t)(s->epoch + 1) * sizeof line;
     path_in(j, "log.csv", path);
+    path_in(j, "log.csv.tmp", beside);
     FILE *f = j->o.resume ? fopen(path, "r") : NULL;
     if (f) {
         kept = calloc(room, 1);
@@ -402,9 +404,10 @@ static int begin_log(const job *j)
         }
         fclose(f);
     }
-    f = fopen(path, "w");
+    f = fopen(beside, "w");
     int bad = !f || fprintf(f, "%s%s", LOG_HEAD, kept ? kept : "") < 0;
     bad |= !f || fclose(f) != 0;
+    bad |= !bad && rename(beside, path) != 0;
     free(kept);
     return bad ? file_error(path) : CLI_OK;
 }
@@ -652,6 +655,7 @@ static int write_json(const job *j, double start)
     cli_json_real(&out, "loss", s->val.loss);
     cli_json_int(&out, "n", j->task.n_val);
     cli_json_int(&out, "train_images", j->task.n_train);
+    cli_json_int(&out, "skipped", j->task.skipped);
     cli_json_int(&out, "epochs", s->epoch);
     cli_json_int(&out, "steps", s->epoch * s->steps);
     cli_json_text(&out, "arch", tlv_model_arch(j->m));

@@ -159,6 +159,7 @@ static int run(tlv_ctx *c, const options *o, int n, char **paths, double start)
                            "%s: features alone, it names no classes", o->model);
     if (status == CLI_OK && o->labels) status = read_labels(c, m, o->labels);
     if (status == CLI_OK && f) {
+        fprintf(f, "data     %s\n", tlv_dataset_text(d));
         cli_print_model(f, m, o->model, &r);
         cli_print_input(f, m, d);
         fflush(f);
