@@ -161,8 +161,9 @@ static tlv_status add_class(walker *w, const char *name, int label, int may_be_e
         walk(w, NULL, &files);
         if (!w->c->err && files.n == 0 && !may_be_empty)
             tlvi_fail(w->c, TLV_ERR_FORMAT, "remove the folder, or put PNG, JPEG, BMP or PNM files "
-                      "into it", "%s: this class folder holds no image (but %lld other files)",
-                      tlvi_path_str(w->path).s, (long long)(w->aside - aside));
+                      "into it", "%s: this class folder holds no image%s",
+                      tlvi_path_str(w->path).s,
+                      w->aside > aside ? ", but files of other kinds" : "");
         add_files(w, &files, label);
     }
     leave(w, len);

@@ -308,6 +308,26 @@ static int draw_worst(tlv_ctx *c, const cli_verdicts *v, const char *path)
     return status;
 }
 
+/* Accuracy of the classes with its interval, the weakest first, as bars. */
+static int draw_classes(tlv_ctx *c, const cli_verdicts *v, const char *path)
+{
+    enum { MOST = 40 };
+    int64_t *order = cli_numbers(v->classes), n, right;
+    int count = by_accuracy(v, order);
+    if (count > MOST) count = MOST;
+    const char *name[MOST];
+    double share[MOST], lo[MOST], hi[MOST];
+    for (int i = 0; i < count; i++) {
+        row_of(v, (int)order[i], &n, &right);
+        name[i] = v->names[order[i]];
+        share[i] = (double)right / (double)n;
+        cli_interval(right, n, &lo[i], &hi[i]);
+    }
+    free(order);
+    return cli_plot_bars(c, path, "accuracy of the classes, the weakest first", count, name, share,
+                         lo, hi);
+}
+
 int cli_draw_verdicts(tlv_ctx *c, const cli_verdicts *v, const char *dir, const char *title)
 {
     char path[PATH + 32], text[200];
@@ -315,6 +335,8 @@ int cli_draw_verdicts(tlv_ctx *c, const cli_verdicts *v, const char *dir, const 
     snprintf(path, sizeof path, "%.*s/confusion.png", PATH, dir);
     int status = cli_plot_matrix(c, path, text, v->classes, v->names, v->confusion);
     if (status != CLI_OK) return status;
+    snprintf(path, sizeof path, "%.*s/classes.png", PATH, dir);
+    if ((status = draw_classes(c, v, path)) != CLI_OK) return status;
     snprintf(path, sizeof path, "%.*s/worst.png", PATH, dir);
     return draw_worst(c, v, path);
 }

@@ -68,7 +68,8 @@ typedef struct cli_verdicts {
 
 /* Images, recognised and accuracy of each class (the `most` weakest where there are more). */
 void cli_print_classes(FILE *f, const cli_verdicts *v, int most);
-/* confusion.png and worst.png in dir: the matrix, and the errors that the model was surest of. */
+/* confusion.png, classes.png and worst.png in dir: the matrix, the accuracy of each class, and the
+ * errors that the model was surest of. */
 int cli_draw_verdicts(tlv_ctx *c, const cli_verdicts *v, const char *dir, const char *title);
 /* predictions.csv in dir: path or number, label, answer, its probability. */
 int cli_write_verdicts(const cli_verdicts *v, const char *dir);

@@ -129,7 +129,7 @@ static int write_out(const job *j, const cli_verdicts *v)
         || cli_write_verdicts(v, dir) != CLI_OK
         || cli_draw_verdicts(j->c, v, dir, "tlv-eval") != CLI_OK)
         return CLI_FAILED;
-    fprintf(j->f, "saved    %s: predictions.csv confusion.png worst.png\n", dir);
+    fprintf(j->f, "saved    %s: predictions.csv confusion.png classes.png worst.png\n", dir);
     return CLI_OK;
 }
 

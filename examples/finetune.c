@@ -636,7 +636,7 @@ static void print_end(const job *j)
     fprintf(j->f, "memory   %s at most in tensors, %s in all\n",
             cli_bytes((double)tlv_mem_get(j->c).peak).s, cli_bytes((double)cli_max_rss()).s);
     fprintf(j->f, "saved    %s: best.safetensors last.safetensors last.ckpt log.csv options.txt\n"
-            "         predictions.csv curves.png confusion.png worst.png\n", j->dir);
+            "         predictions.csv curves.png confusion.png classes.png worst.png\n", j->dir);
     const cli_task *d = &j->task;
     const char *other = d->val == d->train ? "TEST-DATA" : j->o.val ? j->o.val : j->o.data;
     fprintf(j->f, "next     tlv-eval %s --weights %s/best.safetensors", other, j->dir);

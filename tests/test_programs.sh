@@ -528,6 +528,7 @@ is_png() { [ "$(head -c 8 "$1" | od -An -tx1 | tr -d ' \n')" = 89504e470d0a1a0a 
 # The files that answers leave in the folder $1, of $2 images.
 has_verdicts() {
     is_png "$1/confusion.png"
+    is_png "$1/classes.png"
     is_png "$1/worst.png"
     [ "$(sed -n 1p "$1/predictions.csv")" = image,label,answer,probability,right ] ||
         fails "predictions.csv begins with $(sed -n 1p "$1/predictions.csv")"
