@@ -166,8 +166,8 @@ static void print_end(const job *j, const cli_verdicts *v)
     fprintf(j->f, "\naccuracy %.2f %% [%.2f, %.2f], %lld of %s right   loss %.4f\n",
             100 * j->score.accuracy, 100 * lo, 100 * hi, (long long)j->score.right,
             cli_count(j->score.n).s, j->score.loss);
-    fprintf(j->f, "saved    %s: best.safetensors predictions.csv confusion.png classes.png worst.png"
-            "%s\n", j->dir, j->fit.n_table ? " penalty.png" : "");
+    fprintf(j->f, "saved    %s: best.safetensors predictions.csv confusion.png classes.png "
+            "worst.png%s\n", j->dir, j->fit.n_table ? " penalty.png" : "");
     fprintf(j->f, "next     tlv-predict %s/best.safetensors IMAGE...\n", j->dir);
 }
 
