@@ -135,17 +135,24 @@ static void limit_depths(const uint8_t *depth, int n, int limit, int *count)
     }
 }
 
-static void assign_codes(code *c, unsigned n)
+/* The low n bits of v, last first. */
+static uint16_t reversed(unsigned v, unsigned n)
+{
+    unsigned r = 0;
+    for (; n > 0; n--, v >>= 1) r = r << 1 | (v & 1);
+    return (uint16_t)r;
+}
+
+/* The codes of symbols whose codes have len[i] bits, 0: none.  (Given both in one struct, gcc 12 for
+ * AArch64 takes this function for one without effect and drops its calls: it reaches the codes
+ * through the address of the lengths.) */
+static void assign_codes(const uint8_t *len, uint16_t *out, unsigned n)
 {
     unsigned next[MAX_BITS + 2] = { 0 }, count[MAX_BITS + 2] = { 0 };
-    for (unsigned i = 0; i < n; i++) count[c->bits[i]]++;
+    for (unsigned i = 0; i < n; i++) count[len[i]]++;
     count[0] = 0;
     for (unsigned k = 1; k <= MAX_BITS; k++) next[k] = (next[k - 1] + count[k - 1]) << 1;
-    for (unsigned i = 0; i < n; i++) {
-        unsigned v = c->bits[i] ? next[c->bits[i]]++ : 0, reversed = 0;
-        for (unsigned k = 0; k < c->bits[i]; k++) reversed |= (v >> k & 1) << (c->bits[i] - 1 - k);
-        c->code[i] = (uint16_t)reversed;
-    }
+    for (unsigned i = 0; i < n; i++) out[i] = len[i] ? reversed(next[len[i]]++, len[i]) : 0;
 }
 
 /* The best code of at most `limit` bits; at least two symbols get one, so that it is complete. */
@@ -172,7 +179,7 @@ static void make_code(uint32_t *freq, unsigned n, int limit, code *c)
     limit_depths(depth, used, limit, count);
     for (int k = limit, i = 0; k >= 1; k--)
         for (int m = count[k]; m > 0; m--) c->bits[sorted[i++]] = (uint8_t)k;
-    assign_codes(c, n);
+    assign_codes(c->bits, c->code, n);
 }
 
 static void fixed_codes(code *lit, code *dist)
@@ -180,8 +187,8 @@ static void fixed_codes(code *lit, code *dist)
     for (int i = 0; i < 288; i++)
         lit->bits[i] = (uint8_t)(i < 144 ? 8 : i < 256 ? 9 : i < 280 ? 7 : 8);
     for (int i = 0; i < DISTS; i++) dist->bits[i] = 5;
-    assign_codes(lit, 288);
-    assign_codes(dist, DISTS);
+    assign_codes(lit->bits, lit->code, 288);
+    assign_codes(dist->bits, dist->code, DISTS);
 }
 
 /* ---- blocks ---------------------------------------------------------------------------------- */

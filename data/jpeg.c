@@ -5,8 +5,9 @@
 #include "tensor/mapfile.h"
 
 enum { SLACK = 64 };
-/* What any file may take, however short; beyond this it must hold a bit for each block. */
-static const int64_t FREE_BYTES = (int64_t)48 << 20;
+/* What any file may take, however short; beyond this it must hold a bit for each block.  (With so
+ * many pixels the image and its copy as RGBA stay below 100 MB.) */
+static const int64_t FREE_BYTES = (int64_t)48 << 20, FREE_PIXELS = (int64_t)12 << 20;
 
 tlv_status tlvi_jpeg_fail(tlvi_jpeg *d, const char *hint, const char *fmt, ...)
 {
@@ -44,7 +45,8 @@ static tlv_status take_memory(tlvi_jpeg *d, int keep_coefs)
     }
     d->coef_bytes = keep_coefs ? 128 * (size_t)n_blocks : 0;
     int64_t need = pixels * d->n_comp + (int64_t)d->coef_bytes;
-    if (need > FREE_BYTES && n_blocks / 8 > d->end - d->bytes)
+    int small = need <= FREE_BYTES && pixels <= FREE_PIXELS;
+    if (!small && n_blocks / 8 > d->end - d->bytes)
         return TLVI_JPEG_FAIL(d, "%d x %d pixels in %zu bytes, fewer than one bit a block", d->w,
                               d->h, (size_t)(d->end - d->bytes));
     static const tlv_pixels kind[] = { 0, TLV_GREY, 0, TLV_RGB, TLV_CMYK };
