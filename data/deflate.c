@@ -143,9 +143,9 @@ static uint16_t reversed(unsigned v, unsigned n)
     return (uint16_t)r;
 }
 
-/* The codes of symbols whose codes have len[i] bits, 0: none.  (Given both in one struct, gcc 12 for
+/* The codes of symbols whose codes have len[i] bits, 0: none.  (Given both in a struct, gcc 12 for
  * AArch64 takes this function for one without effect and drops its calls: it reaches the codes
- * through the address of the lengths.) */
+ * by way of the lengths.) */
 static void assign_codes(const uint8_t *len, uint16_t *out, unsigned n)
 {
     unsigned next[MAX_BITS + 2] = { 0 }, count[MAX_BITS + 2] = { 0 };
