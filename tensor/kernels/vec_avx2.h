@@ -227,6 +227,6 @@ static inline vf vf_mantissa(vf x)
 
 #endif
 
-static inline void vf_prefetch(const void *p) { _mm_prefetch((const char *)p, _MM_HINT_T0); }
+#define vf_prefetch(p) _mm_prefetch((const char *)(p), _MM_HINT_T0)
 
 #endif

@@ -90,7 +90,7 @@ static inline void vf_transpose(vf *r)
         r[i + 12] = _mm512_shuffle_f32x4(b[i + 4], b[i + 12], 0xdd);
     }
 }
-static inline void vf_prefetch(const void *p) { _mm_prefetch((const char *)p, _MM_HINT_T0); }
+#define vf_prefetch(p) _mm_prefetch((const char *)(p), _MM_HINT_T0)
 
 static inline vf vf_ldexp(vf x, vf n) { return _mm512_scalef_ps(x, n); }
 static inline vf vf_exponent(vf x) { return _mm512_getexp_ps(x); }

@@ -73,7 +73,7 @@ static inline T vf_hsum(vf a)
 }
 static inline T vf_hmax(vf a) { return vmaxvq_f32(a); }
 static inline T vf_hmin(vf a) { return vminvq_f32(a); }
-static inline void vf_prefetch(const void *p) { __builtin_prefetch(p); }
+#define vf_prefetch(p) __builtin_prefetch(p)
 static inline void vf_transpose(vf *r)
 {
     float32x4x2_t p = vtrnq_f32(r[0], r[1]), q = vtrnq_f32(r[2], r[3]);

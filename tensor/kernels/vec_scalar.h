@@ -17,7 +17,7 @@
  *   vf_select(m, a, b)      m ? a : b
  *   vf_hsum                 sum of the lanes: halves added to halves
  *   vf_hmax, vf_hmin        of the lanes, no NaN among them
- *   vf_prefetch(p)          into L1
+ *   vf_prefetch(p)          into L1; a macro, since gcc drops calls of functions that only prefetch
  *   vf_transpose(r)         VF_N x VF_N matrix of rows r[0 .. VF_N-1], in place
  * f32 only, for exp and log:
  *   vf_ldexp(x, n)          x * 2^n rounded once; n whole, -252 <= n <= 254
@@ -93,7 +93,7 @@ static inline vf vf_select(vm m, vf a, vf b) { return m ? a : b; }
 static inline T vf_hsum(vf a) { return a; }
 static inline T vf_hmax(vf a) { return a; }
 static inline T vf_hmin(vf a) { return a; }
-static inline void vf_prefetch(const void *p) { __builtin_prefetch(p); }
+#define vf_prefetch(p) __builtin_prefetch(p)
 static inline void vf_transpose(vf *r) { (void)r; }
 
 #ifndef TLVI_F64
