@@ -17,7 +17,7 @@
 #include "tensor/core.h"
 
 enum {
-    SPIN_NS = 200000,               /* then a waiting thread sleeps: waking one costs about as much */
+    SPIN_NS = 200000,               /* then a waiting thread sleeps; to wake it takes as long */
     SMALL_NS = 20000,               /* less work stays on the calling thread */
     TICKET_NS = 2000,               /* cheap chunks are taken several at a time, up to this long */
     LEFT_BITS = 24,                 /* of `ticket`: how many are left; above: the loop's number */
