@@ -4,12 +4,14 @@
 #include <math.h>
 
 #include "autograd/norm.h"
-#include "tensor/direct.h"
+#include "tensor/winograd.h"
 
 const char *tlv_conv_algorithm(const tlv_ctx *c)
 {
-    (void)c;
-    return "direct";
+    static const char *const name[] = { [TLV_CONV_AUTO] = "auto-1",
+                                        [TLV_CONV_DIRECT] = "direct",
+                                        [TLV_CONV_WINOGRAD] = "winograd-1" };
+    return name[c->opts.conv];
 }
 
 /* ---- geometry -------------------------------------------------------------------------------- */
@@ -136,7 +138,8 @@ static void run_groups(tlv_ctx *c, const tlvi_conv *v, const geometry *s, int64_
     }
     for (int64_t i = 0; i < s->groups && !c->err; i++) {
         tlvi_conv g = group_of(v, s, i, ic, oc);
-        tlvi_conv_run(c, &g);
+        if (tlvi_winograd_takes(c, &g, 0)) tlvi_winograd_run(c, &g);
+        else tlvi_conv_run(c, &g);
     }
 }
 

@@ -32,6 +32,27 @@ static tlv_ctx *open_with(const tlv_ctx_opts *o, tlv_ctx *parent)
     return c;
 }
 
+static void choose_conv(tlv_ctx *c)
+{
+    static const char *const name[3] = { "auto", "direct", "winograd" };
+    const char *want = getenv("TLV_CONV");
+    if ((unsigned)c->opts.conv > TLV_CONV_WINOGRAD) {
+        tlvi_fail(c, TLV_ERR_ARG, "take one of tlv_conv_choice", "tlv_ctx_opts.conv is %d",
+                  (int)c->opts.conv);
+        c->opts.conv = TLV_CONV_AUTO;
+        return;
+    }
+    if (c->opts.conv != TLV_CONV_AUTO || !want || !want[0]) return;
+    for (int i = 0; i < 3; i++)
+        if (strcmp(want, name[i]) == 0) {
+            c->opts.conv = (tlv_conv_choice)i;
+            return;
+        }
+    tlvi_fail(c, TLV_ERR_ARG, "set TLV_CONV to auto, direct or winograd, or not at all",
+              "the environment asks for convolutions by '%s', but there are: auto direct winograd",
+              want);
+}
+
 tlv_ctx *tlv_ctx_open(const tlv_ctx_opts *o)
 {
     static const tlv_ctx_opts none = { 0 };
@@ -46,6 +67,7 @@ tlv_ctx *tlv_ctx_open(const tlv_ctx_opts *o)
                   want, tlvi_isa_list());
     }
     c->opts.isa = NULL;
+    choose_conv(c);
     return c;
 }
 

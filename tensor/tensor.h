@@ -109,6 +109,15 @@ typedef void (*tlv_error_fn)(void *user, tlv_ctx *c);
 
 typedef enum tlv_recompute { TLV_RECOMPUTE_NONE = 0, TLV_RECOMPUTE_CHEAP = 1 } tlv_recompute;
 
+/* How f32 convolutions with a 3x3 filter, stride 1 and no dilation are computed.  Winograd's
+ * F(4x4, 3x3) takes a quarter of the multiplications and rounds differently: by at most 1e-4 of the
+ * result's norm, commonly 1e-6.  Everything else, and f64, is always direct. */
+typedef enum tlv_conv_choice {
+    TLV_CONV_AUTO = 0,          /* Winograd where it is faster, by rules on the shape */
+    TLV_CONV_DIRECT = 1,        /* never Winograd */
+    TLV_CONV_WINOGRAD = 2       /* wherever it can be */
+} tlv_conv_choice;
+
 /* Zero everywhere is the usual choice. */
 typedef struct tlv_ctx_opts {
     int threads;                /* 0: as many as this process may run on */
@@ -121,10 +130,12 @@ typedef struct tlv_ctx_opts {
     void *on_error_user;
     int64_t fail_at; /* tests: the fail_at-th request (from 1) for memory fails; 0: none */
     tlv_recompute recompute;    /* TLV_RECOMPUTE_CHEAP: replay cheap ops in the backward sweep */
+    tlv_conv_choice conv;       /* TLV_CONV_AUTO: what $TLV_CONV names (auto, direct, winograd) */
 } tlv_ctx_opts;
 
 /* Returns NULL only when there is no memory for the context itself.  An instruction set that is
- * asked for and absent gives a context that holds TLV_ERR_ISA.  o may be NULL. */
+ * asked for and absent gives a context that holds TLV_ERR_ISA, a choice of convolution that does
+ * not exist TLV_ERR_ARG.  o may be NULL. */
 tlv_ctx *tlv_ctx_open(const tlv_ctx_opts *o);
 
 /* Frees everything the context owns, whatever is still open; parameter sets are closed before.

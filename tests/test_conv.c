@@ -52,6 +52,12 @@ static tlv_conv2d_opts opts_of(const shape *s)
                               .groups = s->groups };
 }
 
+/* Direct convolution whatever the shape; test_winograd.c has the other way. */
+static tlv_ctx *open_direct(int threads)
+{
+    return tlv_ctx_open(&(tlv_ctx_opts){ .threads = threads, .conv = TLV_CONV_DIRECT });
+}
+
 /* Values of one shape and what the definition makes of them; all row-major doubles that are exact
  * in f32. */
 typedef struct values {
@@ -135,7 +141,7 @@ static void check_shape(tlv_ctx *c, const shape *s, tlv_dtype d, double tol)
 
 static void test_large_shapes(void)
 {
-    tlv_ctx *c = support_open();
+    tlv_ctx *c = open_direct(1);
     REQUIRE(c, "no context");
     for (int i = 0; i < SHAPE_COUNT; i++) {
         check_shape(c, &SHAPES[i], TLV_F32, 2e-6);
@@ -147,7 +153,7 @@ static void test_large_shapes(void)
 /* The bytes of y, dx and dw, one behind the other. */
 static float *run_with(const shape *s, const values *v, int threads)
 {
-    tlv_ctx *c = tlv_ctx_open(&(tlv_ctx_opts){ .threads = threads });
+    tlv_ctx *c = open_direct(threads);
     float *out = calloc((size_t)(v->ny + v->nx + v->nw), sizeof *out);
     if (c && out) {
         tlv_tensor *x = support_tensor(c, TLV_F32, tlv_shape4(s->b, s->c, s->h, s->w), v->x, 0,
@@ -181,7 +187,7 @@ static void test_threads_change_no_bit(void)
 /* A few channels of a wider image, as they lie: pixels further apart than channels. */
 static void test_slices_of_channels(void)
 {
-    tlv_ctx *c = support_open();
+    tlv_ctx *c = open_direct(1);
     REQUIRE(c, "no context");
     enum { B = 2, ALL = 40, C = 24, FROM = 9, H = 6, W = 7, O = 10 };
     double *v = fresh(B * ALL * H * W, 5), *k = fresh(O * C * 9, 6);
@@ -217,7 +223,7 @@ static void test_slices_of_channels(void)
  * it. */
 static void test_activations_in_the_epilogue(void)
 {
-    tlv_ctx *c = support_open();
+    tlv_ctx *c = open_direct(1);
     REQUIRE(c, "no context");
     enum { N = 2 * 19 * 5 * 6 };
     double *v = fresh(N, 7), *k = fresh(19 * 3 * 9, 8), want[N];
@@ -274,7 +280,7 @@ static void check_fused(tlv_ctx *c, const shape *s, tlv_dtype d, double tol)
 
 static void test_the_epilogue_of_every_shape(void)
 {
-    tlv_ctx *c = support_open();
+    tlv_ctx *c = open_direct(1);
     REQUIRE(c, "no context");
     for (int i = 0; i < SHAPE_COUNT; i++) {
         check_fused(c, &SHAPES[i], TLV_F32, 1e-5);
@@ -287,7 +293,7 @@ static void test_the_epilogue_of_every_shape(void)
  * it. */
 static void test_the_fused_node_is_one(void)
 {
-    tlv_ctx *c = support_open();
+    tlv_ctx *c = open_direct(1);
     REQUIRE(c, "no context");
     tlv_tensor *x = tlv_leaf(c, tlv_full(c, TLV_F32, tlv_shape4(1, 2, 4, 4), 0.5));
     tlv_tensor *w = tlv_leaf(c, tlv_full(c, TLV_F32, tlv_shape4(3, 2, 3, 3), 0.25));
@@ -302,7 +308,7 @@ static void test_the_fused_node_is_one(void)
 
 static void test_errors(void)
 {
-    tlv_ctx *c = support_open();
+    tlv_ctx *c = open_direct(1);
     REQUIRE(c, "no context");
     tlv_tensor *x = tlv_zeros(c, TLV_F32, tlv_shape4(1, 4, 5, 6)),
                *w = tlv_zeros(c, TLV_F32, tlv_shape4(6, 2, 3, 3));

@@ -65,6 +65,20 @@ typedef struct tlvi_conv_end {
     double lo, hi;
 } tlvi_conv_end;
 
+/* One tile of a Winograd convolution on the way out: the 6x6 transformed values lie step apart from
+ * m on, each a row of ch channels that may be read in whole vectors; rows x cols <= 4x4 pixels of
+ * y are written, then what `end` says (or NULL), whose res has rows rh apart. */
+typedef struct tlvi_wino_out {
+    size_t ch;
+    const void *m;
+    int64_t step;
+    int rows, cols;
+    void *y;
+    int64_t yh, yw;
+    const tlvi_conv_end *end;
+    int64_t rh;
+} tlvi_wino_out;
+
 /* acc[w_t + c] += sum_ij x[x_t + i x_row + j x_px + c] g[i g_row + j g_px + c] for i < rows, j < n,
  * c < ch and n_tap pairs { x_t, w_t }. */
 typedef struct tlvi_depthwise_dw {
