@@ -213,7 +213,7 @@ fuzz:
 
 ifneq ($(BENCHES),)
 .PHONY: bench
-## bench: measure speed (CASES=text THREADS=n; never part of a test); on a quiet machine
+## bench: measure speed (CASES=regex THREADS=n; never part of a test); on a quiet machine
 bench: $(addprefix $(OUT)/tests/,$(BENCHES))
 	$(Q)for b in $^; do CASES="$(CASES)" THREADS="$(THREADS)" $(RUN) $$b || exit 1; done
 endif
