@@ -22,7 +22,7 @@ tlv_tensor *tlvi_unary_apply(tlv_ctx *c, const char *op, tlvi_unary k, const tlv
                              double p, double q)
 {
     if (!tlvi_ready1(c, op, x) || !tlvi_is_float(c, op, x)) return NULL;
-    tlv_tensor *y = tlvi_new_ordered(c, (tlv_dtype)x->dtype, tlv_shape_of(x), x);
+    tlv_tensor *y = tlvi_new_like(c, (tlv_dtype)x->dtype, x);
     if (!y) return NULL;
     unary_arg arg = { tlvi_ks(c, x->dtype)->unary[k], p, q };
     tlvi_map(c, unary_run, &arg, 1, &x, y);
@@ -39,7 +39,7 @@ static tlv_tensor *binary_small(tlv_ctx *c, tlvi_binary k, const tlv_tensor *a, 
         if (a->shape[i] != b->shape[i] || a->stride[i] != b->stride[i]) return NULL;
     int64_t n = tlvi_numel(a);
     if (n > 4096 || !tlvi_is_row_major(a)) return NULL;
-    tlv_tensor *y = tlvi_new(c, (tlv_dtype)a->dtype, tlv_shape_of(a));
+    tlv_tensor *y = tlvi_new_like(c, (tlv_dtype)a->dtype, a);
     if (y) tlvi_ks(c, a->dtype)->binary[k]((size_t)n, tlvi_ptr(a), tlvi_ptr(b), tlvi_ptr(y), p, q);
     return y;
 }

@@ -109,6 +109,7 @@ int tlvi_node_usable(tlv_ctx *c, const tlvi_node *n)
                   "the graph through %s was consumed by an earlier tlv_grad", op);
         return 0;
     }
+    if (!(n->flags & TLVI_NODE_HOLDS)) return 1;
     for (int i = 0; i < n->n_in + n->n_out + n->n_aux; i++) {
         const tlvi_slot *s = &n->slot[i];
         if (s->buf && s->reads && s->buf->version != s->version) {
@@ -189,7 +190,8 @@ static void run_vjp(tlv_ctx *c, sweep *s, int32_t k, tlv_tensor **d, uint8_t *le
     for (int i = 0; i < n.n_in; i++) d[i] = NULL;
     if (c->opts.recompute && tlvi_replay_cheap(c, real) != TLV_OK) return;
     tlv_scope inner = tlv_scope_begin(c);
-    tlvi_lend(&n, lent, hidden, g);
+    int lends = (TLVI_DEBUG || c->poison || real->flags & TLVI_NODE_HOLDS)
+                && tlvi_lend(&n, lent, hidden, g);
 #ifdef TLVI_MUTANTS
     c->mutant.in_vjp = mutates(c, &n, TLVI_MUT_SUM_TO);
     tlvi_buf *spoilt = spoil(c, &n);
@@ -199,7 +201,7 @@ static void run_vjp(tlv_ctx *c, sweep *s, int32_t k, tlv_tensor **d, uint8_t *le
 #ifdef TLVI_MUTANTS
     unspoil(c, &n, spoilt);
 #endif
-    tlvi_lend_end(&n, lent, hidden);
+    if (lends) tlvi_lend_end(&n, lent, hidden);
     tlv_scope_end_keep_n(c, inner, n.n_in, d);
     for (int i = 0; i < n.n_in; i++) // hold all first: a vjp may return one tensor twice
         if (d[i]) d[i]->grefs++;

@@ -94,7 +94,7 @@ static uint32_t reads_of(const tlv_ctx *c, const tlvi_record_args *r)
     const op_reads *o = &c->reads[r->op];
     uint32_t mask = 0;
     for (int i = 0; i < r->n_in; i++)
-        if (tlv_wants_grad(r->in[i])) mask |= o->by_input[i < o->named ? i : o->named - 1];
+        if (tlvi_wants_grad(r->in[i])) mask |= o->by_input[i < o->named ? i : o->named - 1];
     return mask;
 }
 
@@ -123,7 +123,7 @@ static int holds_parameter(const tlv_ctx *c, const tlvi_record_args *r, const tl
     return c->opts.recompute && tlvi_ops[r->op].cheap && t && t->depth == -1;
 }
 
-static void set_slot(tlvi_slot *s, const tlv_tensor *t, int reads, int keep)
+static void set_slot(tlvi_node *n, tlvi_slot *s, const tlv_tensor *t, int reads, int keep)
 {
     s->t = (tlv_tensor *)t;
     s->reads = (uint16_t)reads;
@@ -133,6 +133,7 @@ static void set_slot(tlvi_slot *s, const tlv_tensor *t, int reads, int keep)
     if (s->buf) {
         s->buf->refs++;
         s->version = s->buf->version;
+        n->flags |= TLVI_NODE_HOLDS;
     }
 }
 
@@ -150,7 +151,7 @@ tlv_tensor *tlvi_record(tlv_ctx *c, const tlvi_record_args *r)
     if (TLVI_UNLIKELY(c->replay && c->replay->op == (int)r->op)) return captured(c->replay, r);
     if (!c->recording) return y;
     int any = 0;
-    for (int i = 0; i < r->n_in; i++) any |= tlv_wants_grad(r->in[i]);
+    for (int i = 0; i < r->n_in; i++) any |= tlvi_wants_grad(r->in[i]);
     if (!any || (TLVI_UNLIKELY(!c->reads) && !load_reads(c))) return any ? NULL : y;
 
     int n_out = r->out[1] ? 2 : 1, n_aux = 0;
@@ -168,25 +169,25 @@ tlv_tensor *tlvi_record(tlv_ctx *c, const tlvi_record_args *r)
     for (int i = 0; i < r->n_in; i++, s++) {
         int reads = mask >> (i < 15 ? i : 15) & 1,
             again = reads && r->in[i] && replayable(c, r->in[i]);
-        set_slot(s, r->in[i], reads && !again, c->saving || holds_parameter(c, r, r->in[i]));
+        set_slot(n, s, r->in[i], reads && !again, c->saving || holds_parameter(c, r, r->in[i]));
         if (again) s->reads = s->replay = 1;
     }
     for (int i = 0; i < n_out; i++) {
         r->out[i]->node = index;
         r->out[i]->out = (uint8_t)i;
         int reads = mask >> (OUT_BIT + i) & 1, again = reads && can_run_again(c, n);
-        set_slot(s, r->out[i], reads && !again, 0);
+        set_slot(n, s, r->out[i], reads && !again, 0);
         if (again) s->reads = s->replay = 1;
         s++;
     }
-    for (int i = 0; i < n_aux; i++) set_slot(s++, r->aux[i], mask >> (AUX_BIT + i) & 1, 0);
+    for (int i = 0; i < n_aux; i++) set_slot(n, s++, r->aux[i], mask >> (AUX_BIT + i) & 1, 0);
     return y;
 }
 
 tlv_tensor *tlvi_record1(tlv_ctx *c, tlv_op op, tlv_tensor *y, const tlv_tensor *x,
                          const void *attr, size_t attr_bytes)
 {
-    if (!y || (!c->replay && (!c->recording || !tlv_wants_grad(x)))) return y;
+    if (!y || (!c->replay && (!c->recording || !tlvi_wants_grad(x)))) return y;
     tlvi_record_args r = {
         .op = op, .n_in = 1, .in = &x, .out = { y }, .attr = attr, .attr_bytes = attr_bytes
     };
@@ -196,7 +197,7 @@ tlv_tensor *tlvi_record1(tlv_ctx *c, tlv_op op, tlv_tensor *y, const tlv_tensor 
 tlv_tensor *tlvi_record2(tlv_ctx *c, tlv_op op, tlv_tensor *y, const tlv_tensor *a,
                          const tlv_tensor *b, const void *attr, size_t attr_bytes)
 {
-    if (!y || (!c->replay && (!c->recording || !(tlv_wants_grad(a) || tlv_wants_grad(b)))))
+    if (!y || (!c->replay && (!c->recording || !(tlvi_wants_grad(a) || tlvi_wants_grad(b)))))
         return y;
     const tlv_tensor *in[2] = { a, b };
     tlvi_record_args r = {

@@ -13,9 +13,9 @@ static int another_slot_reads(const tlvi_node *n, int slots, const tlv_tensor *t
     return 0;
 }
 
-void tlvi_lend(const tlvi_node *n, uint8_t *lent, tlvi_buf **hidden, tlv_tensor *const *g)
+int tlvi_lend(const tlvi_node *n, uint8_t *lent, tlvi_buf **hidden, tlv_tensor *const *g)
 {
-    int slots = n->n_in + n->n_out + n->n_aux;
+    int any = 0, slots = n->n_in + n->n_out + n->n_aux;
     for (int i = 0; i < slots; i++) {
         tlv_tensor *t = n->slot[i].t;
         lent[i] = 0;
@@ -24,13 +24,16 @@ void tlvi_lend(const tlvi_node *n, uint8_t *lent, tlvi_buf **hidden, tlv_tensor 
             t->buf = n->slot[i].buf;
             t->flags &= (uint8_t)~TLVI_T_HUSK;
             lent[i] = LENT;
+            any = 1;
         } else if ((TLVI_DEBUG || t->ctx->poison) && g && t != g[0] && t != g[1] && t->buf
                    && !another_slot_reads(n, slots, t)) {
             hidden[i] = t->buf;
             t->buf = NULL;
             lent[i] = HIDDEN;
+            any = 1;
         }
     }
+    return any;
 }
 
 void tlvi_lend_end(const tlvi_node *n, const uint8_t *lent, tlvi_buf *const *hidden)
@@ -78,6 +81,7 @@ static void take_reads(tlvi_node *n)
         s->buf = s->t->buf;
         s->buf->refs++;
         s->version = s->buf->version;
+        n->flags |= TLVI_NODE_HOLDS;
     }
 }
 
@@ -153,6 +157,7 @@ tlv_status tlvi_replay_cheap(tlv_ctx *c, tlvi_node *n)
         if (!s->replay || s->buf) continue;
         const tlvi_node *k = tlvi_node_at(c, s->t->node);
         if (tlvi_node_usable(c, k) && inputs_unchanged(c, k)) replay_into(c, k, s);
+        n->flags |= TLVI_NODE_HOLDS;
     }
     return c->err;
 }

@@ -7,8 +7,8 @@
 /* Gives the node's slots their data for a vjp: husks come back to life where the node holds the
  * buffer.  In debug builds and poison tests everything else but the gradients g[0], g[1] goes dark,
  * so that a read that ops.def does not declare is an error; not with g NULL.  lent[] has a byte a
- * slot. */
-void tlvi_lend(const tlvi_node *n, uint8_t *lent, tlvi_buf **hidden, tlv_tensor *const *g);
+ * slot.  Returns 0 if nothing changed, and tlvi_lend_end is not needed. */
+int tlvi_lend(const tlvi_node *n, uint8_t *lent, tlvi_buf **hidden, tlv_tensor *const *g);
 void tlvi_lend_end(const tlvi_node *n, const uint8_t *lent, tlvi_buf *const *hidden);
 
 /* Not consumed, and nothing it reads was changed since; or the error sticks. */

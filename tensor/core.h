@@ -49,6 +49,7 @@ enum {
     TLVI_T_PIN = 32              /* a tap: moves outwards with its scopes, as far as scope `pin` */
 };
 
+/* What every op touches comes first: headers lie in cache lines of their own. */
 struct tlv_tensor {
     tlv_ctx *ctx;                   /* NULL: ended */
     tlvi_buf *buf;                  /* NULL: husk */
@@ -56,13 +57,13 @@ struct tlv_tensor {
     uint8_t dtype, ndim, flags, out;/* out: which output of its node */
     int32_t node;                   /* index in the tape, -1 without history */
     int32_t depth;                  /* scope that owns the header; -1: a parameter set */
-    int32_t pin;                    /* with TLVI_T_PIN */
     int32_t mark;                   /* tlv_grad: index of the target + 1 */
-    int32_t uses;                   /* replay: times that a segment still takes it as input */
     int32_t grefs;                  /* tlv_grad: places that hold this tensor as a gradient */
-    int64_t shape[TLV_MAX_DIMS], stride[TLV_MAX_DIMS];
+    int32_t uses;                   /* replay: times that a segment still takes it as input */
     tlv_tensor *prev, *next;        /* in the scope's list (or the free list) */
+    int64_t shape[TLV_MAX_DIMS], stride[TLV_MAX_DIMS];
     const char *name;               /* of a parameter, for error sentences; or NULL */
+    int32_t pin;                    /* with TLVI_T_PIN */
     void (*on_end)(void *);         /* with TLVI_T_TOKEN */
     void *on_end_arg;
 };
@@ -77,7 +78,10 @@ typedef struct tlvi_slot {
     uint16_t replay;                /* nonzero: not held; the cheap node that made t is run again */
 } tlvi_slot;
 
-enum { TLVI_NODE_CONSUMED = 1 };
+enum {
+    TLVI_NODE_CONSUMED = 1,
+    TLVI_NODE_HOLDS = 2             /* some slot may hold a buffer; without it none does */
+};
 
 /* slot[] holds n_in inputs, then n_out outputs, then n_aux saved values without history. */
 typedef struct tlvi_node {
@@ -192,7 +196,6 @@ tlvi_text tlvi_shape_text(tlv_shape s);
 
 int tlvi_mul_ok(int64_t a, int64_t b, int64_t *out);    /* a*b for a, b >= 0 without overflow */
 int64_t tlvi_shape_numel(tlv_shape s);                  /* -1 on a negative dim or overflow */
-int tlvi_same_shape(const tlv_tensor *a, const tlv_tensor *b);
 int tlvi_broadcast(tlv_shape *io, tlv_shape b);         /* NumPy's rule; 0 if they do not fit */
 int tlvi_axis(int axis, int ndim);                      /* 0..ndim-1, or -1 if out of range */
 
@@ -203,8 +206,32 @@ static inline int64_t tlvi_numel(const tlv_tensor *t)
     return n;
 }
 
+static inline int tlvi_same_shape(const tlv_tensor *a, const tlv_tensor *b)
+{
+    if (a->ndim != b->ndim) return 0;
+    for (int i = 0; i < a->ndim; i++)
+        if (a->shape[i] != b->shape[i]) return 0;
+    return 1;
+}
+
+/* A leaf that wants a gradient, or something with history; t may be NULL. */
+static inline int tlvi_wants_grad(const tlv_tensor *t)
+{
+    return t && (t->node >= 0 || (t->flags & TLVI_T_WANT));
+}
+
 /* Dense in row-major order / dense in channels-last order (4-d only).  Size-1 dims do not count. */
-int tlvi_is_row_major(const tlv_tensor *t);
+static inline int tlvi_is_row_major(const tlv_tensor *t)
+{
+    int64_t want = 1;
+    for (int i = t->ndim - 1; i >= 0; i--) {
+        if (t->shape[i] == 1) continue;
+        if (t->shape[i] == 0) return 1;
+        if (t->stride[i] != want) return 0;
+        want *= t->shape[i];
+    }
+    return 1;
+}
 int tlvi_is_channels_last(const tlv_tensor *t);
 int tlvi_is_dense(const tlv_tensor *t);                 /* dense in some order of its dims */
 void tlvi_strides_row_major(tlv_tensor *t);
@@ -215,6 +242,8 @@ void tlvi_strides_channels_last(tlv_tensor *t);
 /* A tensor of the innermost scope with its own uninitialised buffer. */
 tlv_tensor *tlvi_new(tlv_ctx *c, tlv_dtype d, tlv_shape s);                 /* row-major */
 tlv_tensor *tlvi_new_image(tlv_ctx *c, tlv_dtype d, tlv_shape s);           /* channels-last, 4-d */
+/* The same for the shape and the memory order of `like`; row-major if that is not dense. */
+tlv_tensor *tlvi_new_like(tlv_ctx *c, tlv_dtype d, const tlv_tensor *like);
 /* Shape s and the memory order of `like`, which has as many dims and is dense; else row-major. */
 tlv_tensor *tlvi_new_ordered(tlv_ctx *c, tlv_dtype d, tlv_shape s, const tlv_tensor *like);
 /* A header that shares t's buffer; the caller sets shape, stride, offset. */

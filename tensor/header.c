@@ -1,7 +1,10 @@
 /* header.c -- tensor headers and buffer records: slabs, reference counts, lists of scopes. */
 #include "tensor/core.h"
 
-enum { SLAB_BYTES = 32 << 10 };
+enum { SLAB_BYTES = 32 << 10, LINE = 64 };
+
+/* Headers are apart by whole cache lines. */
+enum { HEADER_BYTES = (sizeof(tlv_tensor) + LINE - 1) / LINE * LINE };
 
 /* ---- slabs ----------------------------------------------------------------------------------- */
 
@@ -24,12 +27,13 @@ static void *slab_new(tlv_ctx *c)
 tlv_tensor *tlvi_header_new(tlv_ctx *c)
 {
     if (!c->free_headers) {
-        tlv_tensor *t = slab_new(c);
-        if (!t) return NULL;
-        for (size_t i = 0; i < SLAB_BYTES / sizeof *t; i++) {
-            t[i].ctx = NULL;
-            t[i].next = c->free_headers;
-            c->free_headers = &t[i];
+        char *slab = slab_new(c);
+        if (!slab) return NULL;
+        for (size_t at = 0; at + HEADER_BYTES <= SLAB_BYTES; at += HEADER_BYTES) {
+            tlv_tensor *t = (tlv_tensor *)(void *)(slab + at);
+            t->ctx = NULL;
+            t->next = c->free_headers;
+            c->free_headers = t;
         }
     }
     tlv_tensor *t = c->free_headers;
@@ -187,6 +191,28 @@ tlv_tensor *tlvi_new_image(tlv_ctx *c, tlv_dtype d, tlv_shape s)
 {
     tlv_tensor *t = tlvi_new(c, d, s);
     if (t) tlvi_strides_channels_last(t);
+    return t;
+}
+
+/* Most ops come through here: like's dims are checked already, but an expanded tensor has more
+ * elements than memory. */
+tlv_tensor *tlvi_new_like(tlv_ctx *c, tlv_dtype d, const tlv_tensor *like)
+{
+    if (!tlvi_is_row_major(like)) return tlvi_new_ordered(c, d, tlv_shape_of(like), like);
+    if (c->err) return NULL;
+    tlv_tensor *t = tlvi_header_new(c);
+    if (!t) return NULL;
+    int64_t n = 1;
+    t->dtype = (uint8_t)d;
+    t->ndim = like->ndim;
+    for (int i = like->ndim - 1; i >= 0; i--) {
+        t->shape[i] = like->shape[i];
+        t->stride[i] = n;
+        n *= like->shape[i];
+    }
+    t->buf = tlvi_buf_new(c, (size_t)n * tlv_dtype_size(d));
+    if (!t->buf) { tlvi_header_free(c, t); return NULL; }
+    tlvi_header_link(c, t, c->depth);
     return t;
 }
 

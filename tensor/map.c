@@ -46,25 +46,26 @@ static void copy_run(size_t size, int64_t n, const char *src, int64_t ss, char *
 }
 
 /* Elements lo .. lo+n-1 of an operand, in the output's flat order, into dst. */
-static void gather(const map_job *j, const operand *o, int64_t lo, int64_t n, char *dst)
+static void gather(int ndim, const int64_t *shape, const operand *o, int64_t lo, int64_t n,
+                   char *dst)
 {
-    int64_t at[TLV_MAX_DIMS], rest = lo, pos = 0;
-    for (int d = j->ndim - 1; d >= 0; d--) {
-        at[d] = rest % j->shape[d];
-        rest /= j->shape[d];
+    int64_t at[TLV_MAX_DIMS] = { 0 }, rest = lo, pos = 0;
+    for (int d = ndim - 1; d >= 0 && rest > 0; d--) {
+        at[d] = rest % shape[d];
+        rest /= shape[d];
         pos += at[d] * o->stride[d];
     }
-    int last = j->ndim - 1;
+    int last = ndim - 1;
     while (n > 0) {
-        int64_t run = j->shape[last] - at[last];
+        int64_t run = shape[last] - at[last];
         if (run > n) run = n;
         copy_run(o->size, run, o->ptr + pos * (int64_t)o->size, o->stride[last], dst, 1);
         dst += run * (int64_t)o->size;
         n -= run;
         pos += run * o->stride[last];
         at[last] += run;
-        for (int d = last; d > 0 && at[d] == j->shape[d]; d--) {
-            pos += o->stride[d - 1] - j->shape[d] * o->stride[d];
+        for (int d = last; d > 0 && at[d] == shape[d]; d--) {
+            pos += o->stride[d - 1] - shape[d] * o->stride[d];
             at[d] = 0;
             at[d - 1]++;
         }
@@ -84,7 +85,7 @@ static void map_chunk(void *arg, int64_t chunk, int worker)
         for (int i = 0; i < j->n_in; i++) {
             const operand *o = &j->in[i];
             in[i] = o->flat ? o->ptr + b * (int64_t)o->size : (const char *)scratch[i];
-            if (!o->flat) gather(j, o, b, n, (char *)scratch[i]);
+            if (!o->flat) gather(j->ndim, j->shape, o, b, n, (char *)scratch[i]);
         }
         j->fn(j->arg, (size_t)n, in, j->out + b * (int64_t)j->out_size);
     }
@@ -142,10 +143,48 @@ static void coalesce(map_job *j)
     j->ndim = w + 1;
 }
 
+static int lies_like(const tlv_tensor *t, const tlv_tensor *out)
+{
+    if (t->ndim != out->ndim) return 0;
+    for (int i = 0; i < out->ndim; i++)
+        if (t->shape[i] != out->shape[i]
+            || (t->stride[i] != out->stride[i] && out->shape[i] != 1)) return 0;
+    return 1;
+}
+
+/* A block at most, in row-major order: no plan is needed. */
+static int map_small(tlvi_map_fn fn, const void *arg, int n_in, const tlv_tensor *const *in,
+                     const tlv_tensor *out)
+{
+    int64_t n = tlvi_numel(out);
+    const void *ptr[MAX_IN];
+    uint64_t scratch[MAX_IN][BLOCK];
+    int in_order = n > 0 && n <= BLOCK && out->ndim > 0 && tlvi_is_row_major(out);
+    if (n > CHUNK) return 0;
+    for (int k = 0; k < n_in; k++) {
+        const tlv_tensor *t = in[k];
+        ptr[k] = tlvi_ptr(t);
+        if (lies_like(t, out)) continue;
+        if (!in_order) return 0;
+        operand o = { .ptr = ptr[k], .size = tlv_dtype_size((tlv_dtype)t->dtype) };
+        for (int d = 0, i = t->ndim - out->ndim; d < out->ndim; d++, i++)
+            o.stride[d] = i < 0 || t->shape[i] == 1 ? 0 : t->stride[i];
+        gather(out->ndim, out->shape, &o, 0, n, (char *)scratch[k]);
+        ptr[k] = scratch[k];
+    }
+    if (n) fn(arg, (size_t)n, ptr, tlvi_ptr(out));
+    return 1;
+}
+
 void tlvi_map(tlv_ctx *c, tlvi_map_fn fn, const void *arg, int n_in, const tlv_tensor *const *in,
               tlv_tensor *out)
 {
-    map_job j = { .fn = fn, .arg = arg, .n = tlvi_numel(out) };
+    if (map_small(fn, arg, n_in, in, out)) return;
+    map_job j;
+    j.fn = fn;
+    j.arg = arg;
+    j.n = tlvi_numel(out);
+    j.n_in = j.any_gather = 0;
     if (j.n == 0) return;
     int order[TLV_MAX_DIMS], nd = order_dims(out, order);
     for (int i = 0; i < n_in; i++) {

@@ -103,9 +103,35 @@ static void close_down(tlv_ctx *c, int32_t depth, int32_t to, int n, tlv_tensor 
     }
 }
 
+/* The innermost scope, without taps, and nothing was recorded in it: there is no history to keep. */
+static int is_plain(const tlv_ctx *c, int32_t depth)
+{
+    return depth == c->depth && c->tape.len == c->scope[depth].mark && c->pins == 0;
+}
+
+static void close_plain(tlv_ctx *c, int32_t depth, int n, tlv_tensor *const *keep)
+{
+    tlvi_scope *s = &c->scope[depth];
+    for (int i = 0; i < n; i++)
+        if (keep[i] && keep[i]->ctx == c && keep[i]->depth == depth) {
+            tlvi_header_unlink(c, keep[i]);
+            tlvi_header_link(c, keep[i], depth - 1);
+        }
+    for (tlv_tensor *t = s->first, *next; t; t = next) {
+        next = t->next;
+        tlvi_header_free(c, t);
+    }
+    s->first = s->last = NULL;
+    c->recording = s->recording;
+    c->saving = s->saving;
+    c->depth--;
+}
+
 void tlv_scope_end_keep_n(tlv_ctx *c, tlv_scope s, int n, tlv_tensor *const *t)
 {
-    if (is_open(c, s)) close_down(c, s.depth, s.depth - 1, n, t);
+    if (!is_open(c, s)) return;
+    if (is_plain(c, s.depth)) close_plain(c, s.depth, n, t);
+    else close_down(c, s.depth, s.depth - 1, n, t);
 }
 
 void tlv_scope_end(tlv_ctx *c, tlv_scope s) { tlv_scope_end_keep_n(c, s, 0, NULL); }

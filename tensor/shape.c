@@ -57,14 +57,6 @@ int64_t tlvi_shape_numel(tlv_shape s)
     return zero ? 0 : n;
 }
 
-int tlvi_same_shape(const tlv_tensor *a, const tlv_tensor *b)
-{
-    if (a->ndim != b->ndim) return 0;
-    for (int i = 0; i < a->ndim; i++)
-        if (a->shape[i] != b->shape[i]) return 0;
-    return 1;
-}
-
 int tlvi_broadcast(tlv_shape *io, tlv_shape b)
 {
     tlv_shape a = *io;
@@ -92,19 +84,7 @@ int64_t tlv_dim(const tlv_tensor *t, int axis)
 }
 int64_t tlv_numel(const tlv_tensor *t) { return t ? tlvi_numel(t) : 0; }
 tlv_dtype tlv_dtype_of(const tlv_tensor *t) { return t ? (tlv_dtype)t->dtype : TLV_F32; }
-int tlv_wants_grad(const tlv_tensor *t) { return t && (t->node >= 0 || (t->flags & TLVI_T_WANT)); }
-
-int tlvi_is_row_major(const tlv_tensor *t)
-{
-    int64_t want = 1;
-    for (int i = t->ndim - 1; i >= 0; i--) {
-        if (t->shape[i] == 1) continue;
-        if (t->shape[i] == 0) return 1;
-        if (t->stride[i] != want) return 0;
-        want *= t->shape[i];
-    }
-    return 1;
-}
+int tlv_wants_grad(const tlv_tensor *t) { return tlvi_wants_grad(t); }
 
 int tlvi_is_channels_last(const tlv_tensor *t)
 {

@@ -74,12 +74,14 @@ tlvi_node *tlvi_tape_push(tlv_ctx *c, int n_slots, size_t attr_bytes)
 
 void tlvi_node_drop(tlv_ctx *c, tlvi_node *n)
 {
+    if (!(n->flags & TLVI_NODE_HOLDS)) return;
     int slots = n->n_in + n->n_out + n->n_aux;
     for (int i = 0; i < slots; i++)
         if (n->slot[i].buf) {
             tlvi_buf_unref(c, n->slot[i].buf);
             n->slot[i].buf = NULL;
         }
+    n->flags &= ~(uint32_t)TLVI_NODE_HOLDS;
 }
 
 void tlvi_tape_cut(tlv_ctx *c, int32_t len)
