@@ -79,18 +79,27 @@ static char *c_at(const plan *p, int64_t row, int64_t col)
 }
 
 /* bias, residual and activation on a part of C */
-static void finish(const plan *p, int64_t row, int64_t rows, int64_t col, int64_t cols)
+static void finish_at(const tlvi_kset *k, const tlvi_gemm_job *j, int64_t row, int64_t rows,
+                      int64_t col, int64_t cols)
 {
-    const tlvi_gemm_job *j = p->j;
+    int64_t size = j->dtype == TLV_F64 ? 8 : 4;
+    char *c = (char *)j->c + (row * j->ldc + col) * size;
     if (j->bias || j->residual) {
         const char *bias = j->bias, *res = j->residual;
-        if (bias) bias += col * (int64_t)p->size;
-        if (res) res += (row * j->ldr + col) * (int64_t)p->size;
-        p->k->gemm_finish((size_t)rows, (size_t)cols, c_at(p, row, col), j->ldc, bias, res, j->ldr);
+        if (bias) bias += col * size;
+        if (res) res += (row * j->ldr + col) * size;
+        k->gemm_finish((size_t)rows, (size_t)cols, c, j->ldc, bias, res, j->ldr);
     }
-    if (j->act)
-        for (int64_t r = row; r < row + rows; r++)
-            p->k->unary[j->act]((size_t)cols, c_at(p, r, col), c_at(p, r, col), j->act_a, j->act_b);
+    if (!j->act) return;
+    if (cols == j->ldc) k->unary[j->act]((size_t)(rows * cols), c, c, j->act_a, j->act_b);
+    else
+        for (int64_t r = 0; r < rows; r++, c += j->ldc * size)
+            k->unary[j->act]((size_t)cols, c, c, j->act_a, j->act_b);
+}
+
+static void finish(const plan *p, int64_t row, int64_t rows, int64_t col, int64_t cols)
+{
+    finish_at(p->k, p->j, row, rows, col, cols);
 }
 
 static inline int has_finish(const tlvi_gemm_job *j) { return j->bias || j->residual || j->act; }
@@ -149,15 +158,15 @@ static int is_direct(const plan *p)
     return p->row_panels == 1 || j->m * j->n * j->k <= DIRECT_WORK;
 }
 
-/* Little work on this thread: the direct way in few instructions, for unit strides in A, a k that
- * is one block and nothing to finish.  pb is a panel; returns 0 if that is not the case. */
+/* Little work on this thread: the direct way in few instructions, for unit strides in A and a k
+ * that is one block.  pb is a panel; returns 0 if that is not the case. */
 static int small_gemm(const tlvi_kset *k, const tlvi_gemm_job *j, const void *a, const void *b,
                       void *c, void *pb)
 {
     size_t size = j->dtype == TLV_F64 ? 8 : 4;
     int64_t rsa = j->m == 1 ? 1 : j->rsa, csa = j->k == 1 && rsa != 1 ? 1 : j->csa;
     if (j->m > 1024 || j->n > 1024 || j->k > k->kc || j->m * j->n * j->k > DIRECT_WORK
-        || (rsa != 1 && csa != 1) || j->pack_a || j->pack_b || has_finish(j))
+        || (rsa != 1 && csa != 1) || j->pack_a || j->pack_b)
         return 0;
     int m = (int)j->m, n = (int)j->n, nr = m <= k->wide_mr ? k->wide_nr : k->nr;
     if ((size_t)j->k * (size_t)nr * size > STACK_BYTES) return 0;
@@ -182,6 +191,7 @@ static int small_gemm(const tlvi_kset *k, const tlvi_gemm_job *j, const void *a,
             row += rows;
         }
     }
+    if (has_finish(j)) finish_at(k, j, 0, m, 0, n);
     return 1;
 }
 
