@@ -212,10 +212,24 @@ fuzz:
 	+$(Q)BUILD=$(BUILD)/fuzz T=$(or $(T),60) MAKE="$(MAKE)" tests/tools/fuzz.sh
 
 ifneq ($(BENCHES),)
-.PHONY: bench
+.PHONY: bench bench-peers roofline
+BENCH_EXE  := $(addprefix $(OUT)/tests/,$(BENCHES))
+# Those that use benchlib.h can take turns with the peers.
+BENCH_TURN := $(addprefix $(OUT)/tests/,$(notdir $(basename $(shell grep -l benchlib.h tests/bench_*.c))))
+peers_py    = BENCHES="$(BENCH_TURN)" BUILD=$(OUT) LIB=$(LIB) python3 tests/tools/bench_peers.py \
+              $(if $(CASES),--cases '$(CASES)') $(if $(THREADS),--threads $(THREADS)) $(ARGS)
+
 ## bench: measure speed (CASES=regex THREADS=n; never part of a test); on a quiet machine
-bench: $(addprefix $(OUT)/tests/,$(BENCHES))
+bench: $(BENCH_EXE)
 	$(Q)for b in $^; do CASES="$(CASES)" THREADS="$(THREADS)" $(RUN) $$b || exit 1; done
+
+## bench-peers: beside other libraries, by turns (PEERS=DIR CASES=regex ARGS="--quick"; docs/performance.md)
+bench-peers: $(LIB) $(BENCH_TURN)
+	$(Q)$(peers_py) $(PEERS)
+
+## roofline: the limits of this machine, and each case's share of its own
+roofline: $(LIB) $(BENCH_TURN)
+	$(Q)$(peers_py) --roofline
 endif
 
 ifneq ($(wildcard examples/demo.c),)
