@@ -380,7 +380,9 @@ tlv_tensor *tlv_conv2d_dw(tlv_ctx *c, const tlv_tensor *g, const tlv_tensor *x, 
     else
         for (int64_t i = 0; i < s.groups && !c->err; i++) {
             tlvi_conv gr = group_of(&v, &s, i, s.cg, s.og);
-            tlvi_conv_dw_run(c, &gr, to + i * s.og * v.w_out * es);
+            char *part = to + i * s.og * v.w_out * es;
+            if (tlvi_winograd_takes(c, &gr, 1)) tlvi_winograd_dw_run(c, &gr, part);
+            else tlvi_conv_dw_run(c, &gr, part);
         }
     tlvi_free(c, tap, bytes);
     return tlvi_record2(c, TLV_OP_CONV2D_DW, c->err ? NULL : dw, g, x, &o, sizeof o);

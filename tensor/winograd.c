@@ -195,7 +195,7 @@ static void plan_tasks(plan *p, int threads)
     p->block = ceil_div(p->tiles, p->n_block);
 }
 
-static void plan_sizes(plan *p, tlv_ctx *c, const tlvi_conv *v)
+static void plan_shape(plan *p, tlv_ctx *c, const tlvi_conv *v)
 {
     *p = (plan){ .v = v, .k = tlvi_ks(c, v->dtype) };
     for (int i = 0; i < 9; i++) p->tap[i] = v->tap[i].w;
@@ -203,6 +203,11 @@ static void plan_sizes(plan *p, tlv_ctx *c, const tlvi_conv *v)
     p->tx = ceil_div(v->ow, 4);
     p->tiles = v->batch * p->ty * p->tx;
     p->n_panel = ceil_div(v->oc, p->k->nr);
+}
+
+static void plan_sizes(plan *p, tlv_ctx *c, const tlvi_conv *v)
+{
+    plan_shape(p, c, v);
     p->n_chunk = ceil_div(v->ic, CHUNK);
     p->chunk = ceil_div(ceil_div(v->ic, p->n_chunk), 16) * 16;
     p->n_chunk = ceil_div(v->ic, p->chunk);
@@ -239,6 +244,166 @@ tlv_status tlvi_winograd_run(tlv_ctx *c, const tlvi_conv *v)
     return c->err;
 }
 
+/* ---- gradient of the weights ----------------------------------------------------------------- *
+ * dU_e = V_e^T G_e, G_e [tiles, oc] the transformed gradient, summed over all tiles; transformed
+ * back it is dw.  Tiles come in batches whose V and G stay in the L3 cache: first both are made,
+ * then tasks take a few input and output channels each through the 36 products.  Where there is one
+ * batch only, which is where filters are large, a task's dU never leaves the L2 cache.  No sum is
+ * cut but into batches, and those by shape alone. */
+
+enum {
+    BATCH_BYTES = 4 << 20,              /* V and G of a batch of tiles ... */
+    BATCH_MIN = 64, BATCH_MAX = 256,    /* ... and its tiles */
+    DW_ROWS = 48,                       /* input channels a task at most */
+    DW_PANELS = 2,                      /* panels of output channels */
+    TRANSFORM_TILES = 4                 /* tiles that one task transforms */
+};
+
+typedef struct dw_plan {
+    plan p;
+    int64_t ldg, g_step;
+    float *v, *g;
+    int64_t batch, n_batch, lo, hi;     // tiles; those of the batch at work
+    int64_t rows, n_row;                // input channels a task, tasks along them
+    int64_t n_cut;                      // cuts of the 36 products: 1, or 6 where tasks are few
+    int64_t c_step, c_size;             // of a task's dU: [36][panel][row][width]
+    float *c, *dw;                      // all tasks' dU, or NULL where each fits the scratch
+} dw_plan;
+
+static void transform_gradient(const dw_plan *d, int64_t lo, int64_t hi, float *to)
+{
+    const plan *p = &d->p;
+    const tlvi_conv *v = p->v;
+    place t = place_of(p, lo);
+    for (int64_t i = lo; i < hi; i++, to += d->ldg, advance(p, &t)) {
+        int64_t y0 = 4 * t.y, x0 = 4 * t.x;
+        const float *g = (const float *)(const void *)v->y + t.b * v->yb + y0 * v->yh + x0 * v->yw;
+        const void *px[16];
+        for (int64_t k = 0; k < 4; k++)
+            for (int64_t l = 0; l < 4; l++) {
+                int in = y0 + k < v->oh && x0 + l < v->ow;
+                px[4 * k + l] = in ? g + k * v->yh + l * v->yw : p->zeros;
+            }
+        p->k->wino_grad((size_t)v->oc, px, to, d->g_step);
+    }
+}
+
+static void dw_transform(void *arg, int64_t i, int worker)
+{
+    (void)worker;
+    const dw_plan *d = arg;
+    int64_t at = i * TRANSFORM_TILES, lo = d->lo + at, hi = min64(lo + TRANSFORM_TILES, d->hi);
+    transform_pixels(&d->p, lo, hi, d->v + at * d->p.ldv);
+    transform_gradient(d, lo, hi, d->g + at * d->ldg);
+}
+
+/* dU of one panel and a task's rows, transformed back into dw. */
+static void dw_finish(const dw_plan *d, int64_t row, int64_t rows, int64_t panel, const float *c,
+                      float *tmp)
+{
+    const plan *p = &d->p;
+    int64_t width = panel_width(p, panel);
+    float *to = d->dw + panel * p->k->nr * p->v->w_out + 9 * row;
+    p->k->wino_filter_grad(rows, width, c, d->c_step, tmp);
+    p->k->transpose((size_t)(9 * rows), (size_t)panel_cols(p, panel), tmp, width, to, p->v->w_out);
+}
+
+static void dw_task(void *arg, int64_t i, int worker)
+{
+    const dw_plan *d = arg;
+    const plan *p = &d->p;
+    int64_t cut = i % d->n_cut, task = i / d->n_cut, row = task % d->n_row * d->rows;
+    int64_t rows = min64(d->rows, p->v->ic - row), n = ceil_div(rows, p->k->mr);
+    int64_t first = task / d->n_row * p->range, last = min64(first + p->range, p->n_panel);
+    float *tmp = p->scratch + worker * p->scratch_size;
+    float *c = d->c ? d->c + task * d->c_size : tmp + 9 * d->rows * p->k->nr;
+    int64_t of_panel = d->rows * p->k->nr;
+    for (int64_t e = cut * 36 / d->n_cut; e < (cut + 1) * 36 / d->n_cut; e++)
+        for (int64_t panel = first; panel < last; panel++) {
+            const float *v = d->v + e * p->v_step + row;
+            const float *g = d->g + e * d->g_step + panel * p->k->nr;
+            int width = panel_width(p, panel);
+            float *to = c + e * d->c_step + (panel - first) * of_panel;
+            for (int64_t q = 0; q < n; q++) {
+                int64_t r = q * rows / n, next = (q + 1) * rows / n;
+                p->k->gemm_tile((int)(next - r), width, d->hi - d->lo, v + r, 1, p->ldv, g, d->ldg,
+                                to + r * width, width, d->lo > 0);
+            }
+        }
+    if (d->n_cut > 1 || d->hi < p->tiles) return;
+    for (int64_t panel = first; panel < last; panel++)
+        dw_finish(d, row, rows, panel, c + (panel - first) * of_panel, tmp);
+}
+
+static void dw_finish_task(void *arg, int64_t task, int worker)
+{
+    const dw_plan *d = arg;
+    const plan *p = &d->p;
+    int64_t row = task % d->n_row * d->rows, first = task / d->n_row * p->range;
+    for (int64_t panel = first; panel < min64(first + p->range, p->n_panel); panel++)
+        dw_finish(d, row, min64(d->rows, p->v->ic - row), panel,
+                  d->c + task * d->c_size + (panel - first) * d->rows * p->k->nr,
+                  p->scratch + worker * p->scratch_size);
+}
+
+static void plan_dw(dw_plan *d, tlv_ctx *c, const tlvi_conv *v)
+{
+    *d = (dw_plan){ .n_cut = 1 };
+    plan *p = &d->p;
+    plan_shape(p, c, v);
+    p->ldv = odd_lines(v->ic);
+    d->ldg = odd_lines(p->n_panel * p->k->nr);
+    int64_t fit = BATCH_BYTES / (36 * 4 * (p->ldv + d->ldg));
+    fit = max64(BATCH_MIN, min64(BATCH_MAX, fit));
+    d->n_batch = ceil_div(p->tiles, fit);
+    d->batch = ceil_div(p->tiles, d->n_batch);
+    p->v_step = odd_lines(d->batch * p->ldv);
+    d->g_step = odd_lines(d->batch * d->ldg);
+
+    int64_t want = tlv_threads(c) > 1 ? 4 * tlv_threads(c) : 1, mr = p->k->mr;
+    d->n_row = ceil_div(v->ic, DW_ROWS);
+    d->rows = ceil_div(ceil_div(v->ic, d->n_row), mr) * mr;
+    d->n_row = ceil_div(v->ic, d->rows);
+    p->range = d->n_row * ceil_div(p->n_panel, DW_PANELS) < want ? 1 : DW_PANELS;
+    p->n_range = ceil_div(p->n_panel, p->range);
+    if (d->n_row * p->n_range < want) d->n_cut = 6;
+    d->c_step = odd_lines(p->range * d->rows * p->k->nr);
+    d->c_size = 36 * d->c_step;
+    p->scratch_size = odd_lines(9 * d->rows * p->k->nr + d->c_size);
+}
+
+tlv_status tlvi_winograd_dw_run(tlv_ctx *c, const tlvi_conv *v, char *dw)
+{
+    if (c->err || v->ic * v->oc == 0) return c->err;
+    dw_plan d;
+    plan_dw(&d, c, v);
+    plan *p = &d.p;
+    int64_t threads = tlv_threads(c), zeros = odd_lines(max64(v->ic, v->oc));
+    int64_t tasks = d.n_row * p->n_range, of_batch = 36 * (p->v_step + d.g_step);
+    int64_t kept = d.n_batch > 1 || d.n_cut > 1 ? tasks * d.c_size : 0;
+    size_t bytes = (size_t)(zeros + of_batch + kept + threads * p->scratch_size) * sizeof(float);
+    p->zeros = tlvi_alloc(c, bytes);
+    if (!p->zeros) return c->err;
+    memset(p->zeros, 0, (size_t)zeros * sizeof(float));
+    d.v = p->zeros + zeros;
+    d.g = d.v + 36 * p->v_step;
+    p->scratch = d.g + 36 * d.g_step;
+    if (kept) d.c = p->scratch + threads * p->scratch_size;
+    d.dw = (float *)(void *)dw;
+    for (int64_t i = 0; i < d.n_batch; i++) {
+        d.lo = i * p->tiles / d.n_batch;
+        d.hi = (i + 1) * p->tiles / d.n_batch;
+        tlvi_parallel_for(c, ceil_div(d.hi - d.lo, TRANSFORM_TILES),
+                          TRANSFORM_TILES * (v->ic + v->oc) * 10, dw_transform, &d);
+        int64_t cost = d.rows * p->range * p->k->nr * (d.hi - d.lo) * 36 / d.n_cut / 32;
+        tlvi_parallel_for(c, tasks * d.n_cut, cost, dw_task, &d);
+    }
+    if (d.n_cut > 1)
+        tlvi_parallel_for(c, tasks, d.rows * p->range * p->k->nr * 10, dw_finish_task, &d);
+    tlvi_free(c, p->zeros, bytes);
+    return c->err;
+}
+
 /* ---- which convolutions ---------------------------------------------------------------------- */
 
 /* f32, stride 1, nine taps in a square in rising order, each filter's nine weights together. */
@@ -256,7 +421,7 @@ static int is_3x3(const tlvi_conv *v)
 int tlvi_winograd_takes(const tlv_ctx *c, const tlvi_conv *v, int dw)
 {
     if (c->opts.conv == TLV_CONV_DIRECT || !is_3x3(v)) return 0;
-    if (dw) return 0;
+    if (dw && v->batch * v->oh * v->ow == 0) return 0;
     if (c->opts.conv == TLV_CONV_WINOGRAD) return 1;
     return v->ic >= 16 && v->oc >= 16;
 }

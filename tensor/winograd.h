@@ -15,4 +15,7 @@ int tlvi_winograd_takes(const tlv_ctx *c, const tlvi_conv *v, int dw);
  * element's place in its 4x4 tile alone. */
 tlv_status tlvi_winograd_run(tlv_ctx *c, const tlvi_conv *v);
 
+/* As tlvi_conv_dw_run.  The sum over tiles is cut by shape alone. */
+tlv_status tlvi_winograd_dw_run(tlv_ctx *c, const tlvi_conv *v, char *dw);
+
 #endif
