@@ -103,7 +103,7 @@ static void close_down(tlv_ctx *c, int32_t depth, int32_t to, int n, tlv_tensor 
     }
 }
 
-/* The innermost scope, without taps, and nothing was recorded in it: there is no history to keep. */
+/* The innermost scope, without taps, and nothing was recorded in it: no history to keep. */
 static int is_plain(const tlv_ctx *c, int32_t depth)
 {
     return depth == c->depth && c->tape.len == c->scope[depth].mark && c->pins == 0;
