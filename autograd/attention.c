@@ -218,10 +218,10 @@ TLVI_EXEC(ATTENTION_PACKED) { return tlv_attention_packed(c, tlvi_in(n, 0), opts
 /* ---- gradients: fused ------------------------------------------------------------------------ */
 
 static tlv_tensor *bias_grad(tlv_ctx *c, const tlvi_attn_job *j, const tlv_tensor *bias,
-                             tlvi_attn_array g, const int64_t *dim)
+                             tlvi_attn_array y, tlvi_attn_array g, const int64_t *dim)
 {
     tlv_tensor *d = tlvi_new(c, (tlv_dtype)bias->dtype, tlv_shape_of(bias));
-    if (d) tlvi_attn_dbias(c, j, g, dim, tlvi_ptr(d));
+    if (d) tlvi_attn_dbias(c, j, y, g, dim, tlvi_ptr(d));
     return d;
 }
 
@@ -243,8 +243,10 @@ static void separate_fused(tlv_ctx *c, const tlvi_node *n, const tlv_tensor *g, 
         to[i] = heads_of(d[i]);
         any = 1;
     }
-    if (any) tlvi_attn_backward(c, &j, heads_of(dense), to[0], to[1], to[2]);
-    if (wants(n, 3)) d[3] = bias_grad(c, &j, tlvi_in(n, 3), heads_of(dense), dim);
+    tlvi_attn_array ga = heads_of(dense), ya = { 0 };
+    if (wants(n, 0) || wants(n, 1) || wants(n, 3)) ya = heads_of(tlvi_out(n, 0));
+    if (any) tlvi_attn_backward(c, &j, ya, ga, to[0], to[1], to[2]);
+    if (wants(n, 3)) d[3] = bias_grad(c, &j, tlvi_in(n, 3), ya, ga, dim);
 }
 
 static void packed_fused(tlv_ctx *c, const tlvi_node *n, const tlv_tensor *g, tlv_tensor **d)
@@ -256,14 +258,14 @@ static void packed_fused(tlv_ctx *c, const tlvi_node *n, const tlv_tensor *g, tl
         || !add_side(c, &j, tlvi_in(n, 1), tlvi_in(n, 2), dim))
         return;
     j.stat = tlvi_ptr(tlvi_aux(n, 0));
-    tlvi_attn_array ga = tokens_of(dense, j.d);
+    tlvi_attn_array ga = tokens_of(dense, j.d), ya = tokens_of(tlvi_out(n, 0), j.d);
     if (wants(n, 0)) {
         d[0] = tlvi_new(c, (tlv_dtype)j.dtype, tlv_shape_of(qkv));
         if (!d[0]) return;
-        tlvi_attn_backward(c, &j, ga, packed_part(d[0], 0), packed_part(d[0], 1),
+        tlvi_attn_backward(c, &j, ya, ga, packed_part(d[0], 0), packed_part(d[0], 1),
                            packed_part(d[0], 2));
     }
-    if (wants(n, 1)) d[1] = bias_grad(c, &j, tlvi_in(n, 1), ga, dim);
+    if (wants(n, 1)) d[1] = bias_grad(c, &j, tlvi_in(n, 1), ya, ga, dim);
 }
 
 /* ---- gradients: in ops ----------------------------------------------------------------------- */

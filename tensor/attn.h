@@ -1,7 +1,7 @@
-/* attn.h -- attention on strided arrays, a block of query rows at a time, with its gradient; one
- * batch entry and head is the unit of work.  The matrix of probabilities never exists: the backward
- * pass makes each block of it again from the scores and two saved numbers a row (Rabe and Staats
- * 2021, arXiv:2112.05682; Dao et al. 2022, arXiv:2205.14135). */
+/* attn.h -- attention on strided arrays, a block of queries by keys at a time, with its gradient;
+ * one batch entry and head is the unit of work.  The matrix of probabilities never exists: the
+ * backward pass makes each block of it again from the scores and two saved numbers a row (Rabe and
+ * Staats 2021, arXiv:2112.05682; Dao et al. 2022, arXiv:2205.14135). */
 #ifndef TLVI_ATTN_H
 #define TLVI_ATTN_H
 
@@ -26,12 +26,14 @@ typedef struct tlvi_attn_job {
 /* y [..,tq,dv] = softmax(scale q k^T + bias) v.  Returns the context's status (TLV_ERR_NOMEM). */
 tlv_status tlvi_attn_forward(tlv_ctx *c, const tlvi_attn_job *j, tlvi_attn_array y);
 
-/* The gradients of q, k, v for g [..,tq,dv]; v is read for dq and dk only. */
-tlv_status tlvi_attn_backward(tlv_ctx *c, const tlvi_attn_job *j, tlvi_attn_array g,
-                              tlvi_attn_array dq, tlvi_attn_array dk, tlvi_attn_array dv);
+/* The gradients of q, k, v for the answer y and its gradient g, both [..,tq,dv]; v and y are read for
+ * dq and dk only. */
+tlv_status tlvi_attn_backward(tlv_ctx *c, const tlvi_attn_job *j, tlvi_attn_array y,
+                              tlvi_attn_array g, tlvi_attn_array dq, tlvi_attn_array dk,
+                              tlvi_attn_array dv);
 
 /* The gradient of the bias, dense with the dims `dim`, each 1 or that of [b,h,tq,tk]. */
-tlv_status tlvi_attn_dbias(tlv_ctx *c, const tlvi_attn_job *j, tlvi_attn_array g,
-                           const int64_t *dim, void *dbias);
+tlv_status tlvi_attn_dbias(tlv_ctx *c, const tlvi_attn_job *j, tlvi_attn_array y,
+                           tlvi_attn_array g, const int64_t *dim, void *dbias);
 
 #endif

@@ -92,6 +92,12 @@ static inline void vf_transpose(vf *r)
 }
 #define vf_prefetch(p) _mm_prefetch((const char *)(p), _MM_HINT_T0)
 
+// 2^n: adding 1.5 * 2^23 + 127 leaves n + 127 in the low bits, which become the exponent
+static inline vf vf_pow2i(vf n)
+{
+    __m512i b = _mm512_castps_si512(_mm512_add_ps(n, _mm512_set1_ps(12582912.0f + 127.0f)));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(b, 23));
+}
 static inline vf vf_ldexp(vf x, vf n) { return _mm512_scalef_ps(x, n); }
 static inline vf vf_exponent(vf x) { return _mm512_getexp_ps(x); }
 static inline vf vf_mantissa(vf x)

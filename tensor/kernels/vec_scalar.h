@@ -20,6 +20,7 @@
  *   vf_prefetch(p)          into L1; a macro, since gcc drops calls of functions that only prefetch
  *   vf_transpose(r)         VF_N x VF_N matrix of rows r[0 .. VF_N-1], in place
  * f32 only, for exp and log:
+ *   vf_pow2i(n)             2^n; n whole, -127 (then 0) <= n <= 127
  *   vf_ldexp(x, n)          x * 2^n rounded once; n whole, -252 <= n <= 254
  *   vf_exponent(x)          floor(log2 x) for normal x > 0
  *   vf_mantissa(x)          x / 2^exponent for normal x > 0: 1 <= m < 2 */
