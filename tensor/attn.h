@@ -26,8 +26,8 @@ typedef struct tlvi_attn_job {
 /* y [..,tq,dv] = softmax(scale q k^T + bias) v.  Returns the context's status (TLV_ERR_NOMEM). */
 tlv_status tlvi_attn_forward(tlv_ctx *c, const tlvi_attn_job *j, tlvi_attn_array y);
 
-/* The gradients of q, k, v for the answer y and its gradient g, both [..,tq,dv]; v and y are read for
- * dq and dk only. */
+/* The gradients of q, k, v for the answer y and its gradient g, both [..,tq,dv]; v and y are read
+ * for dq and dk only. */
 tlv_status tlvi_attn_backward(tlv_ctx *c, const tlvi_attn_job *j, tlvi_attn_array y,
                               tlvi_attn_array g, tlvi_attn_array dq, tlvi_attn_array dk,
                               tlvi_attn_array dv);
