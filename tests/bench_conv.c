@@ -2,6 +2,7 @@
  *
  * NAME/b8/PASS                 x and g are row-major, as a user's planar images are
  * NAME/b8/PASS/channels_last   x and g have the library's own order
+ * NAME/b8/PASS/direct          3x3 of stride 1: channels-last, never by Winograd's algorithm
  * NAME/b8/fwd/bn_relu6         depthwise only: batch norm, ReLU6 in the same pass, channels-last */
 #include <stdio.h>
 #include <string.h>
@@ -57,7 +58,7 @@ enum { N_SHAPES = sizeof SHAPES / sizeof SHAPES[0] };
 
 typedef enum pass { FWD, BWD_D, BWD_W, FUSED, N_PASSES } pass;
 
-typedef struct conv_case { const shape *s; pass pass; int channels_last; } conv_case;
+typedef struct conv_case { const shape *s; pass pass; int channels_last, direct; } conv_case;
 
 typedef struct operands {
     const conv_case *k;
@@ -86,6 +87,7 @@ static void run(bench *b, const void *arg)
     const shape *s = k->s;
     tlv_order order = k->channels_last ? TLV_CHANNELS_LAST : TLV_ROW_MAJOR;
     int64_t side = (s->h + 2 * s->pad - s->k) / s->stride + 1;
+    if (k->direct) bench_context(b, (tlv_ctx_opts){ .conv = TLV_CONV_DIRECT });
     operands p = { .k = k, .o = { .stride = s->stride, .groups = s->groups,
                                   .pad = { s->pad, s->pad, s->pad, s->pad } } };
     p.x = tlv_to_order(b->c, bench_tensor(b, "x", tlv_shape4(BATCH, s->c, s->h, s->h)), order);
@@ -98,18 +100,31 @@ static void run(bench *b, const void *arg)
     bench_time(b, 2e-9 * BATCH * s->oc * (double)(side * side) * terms, "GFLOP/s", body, &p);
 }
 
+/* How a case is run, and what its name ends in. */
+typedef struct form { const char *end; pass first, last; int channels_last, direct; } form;
+
+static int has_form(const shape *s, const form *f)
+{
+    if (f->first == FUSED) return s->groups > 1;
+    return !f->direct || (s->k == 3 && s->stride == 1 && s->groups == 1);
+}
+
 int main(void)
 {
     static const char *const PASS[N_PASSES] = { "fwd", "bwd_d", "bwd_w", "fwd/bn_relu6" };
+    static const form FORMS[] = { { "", FWD, BWD_W, 0, 0 },
+                                  { "/channels_last", FWD, BWD_W, 1, 0 },
+                                  { "/direct", FWD, BWD_W, 1, 1 },
+                                  { "", FUSED, FUSED, 1, 0 } };
     bench b = bench_open();
     for (int i = 0; i < N_SHAPES; i++)
-        for (int p = FWD; p < N_PASSES; p++)
-            for (int last = p == FUSED; last < 2; last++) {
+        for (int j = 0; j < 4; j++)
+            for (int p = FORMS[j].first; p <= (int)FORMS[j].last; p++) {
+                const form *f = &FORMS[j];
                 char name[64];
-                conv_case k = { &SHAPES[i], (pass)p, last };
-                if (p == FUSED && SHAPES[i].groups == 1) continue;
-                snprintf(name, sizeof name, "%s/b%d/%s%s", SHAPES[i].name, BATCH, PASS[p],
-                         p == FUSED ? "" : last ? "/channels_last" : "");
+                conv_case k = { &SHAPES[i], (pass)p, f->channels_last, f->direct };
+                if (!has_form(k.s, f)) continue;
+                snprintf(name, sizeof name, "%s/b%d/%s%s", k.s->name, BATCH, PASS[p], f->end);
                 bench_case(&b, name, run, &k);
             }
     return bench_close(&b);

@@ -1,20 +1,14 @@
 /* bench_maml.c -- speed and memory of learning to learn: a small network on sinusoids, and conv4-64
  * on images of Omniglot's size, with MAML's steps of first and second order (Finn et al. 2017,
- * arXiv:1703.03400, alg. 1).  One line a case:
- *   case, peer, threads, median_ms, rate, unit, min_ms, max_ms, runs
- *
- * CASES picks by a part of the name; THREADS (default 1).  With one thread tasks follow one
- * another in one context; with more, each runs on a child context (tlv_parallel_tasks). */
+ * arXiv:1703.03400, alg. 1).  With one thread tasks follow one another in one context; with more,
+ * each runs on a child context (tlv_parallel_tasks). */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
-#include "tlvision.h"
+#include "tests/benchlib.h"
 
-enum { MOST_RUNS = 200, MOST_TASKS = 25, MOST_ENTRIES = 20 };
-
-typedef struct bench { tlv_ctx *c; const char *only; int threads; } bench;
+enum { MOST_TASKS = 25, MOST_ENTRIES = 20 };
 
 /* ---- networks -------------------------------------------------------------------------------- */
 
@@ -205,84 +199,16 @@ static void train_step(tlv_ctx *c, void *arg)
     tlv_scope_end(c, s);
 }
 
-/* ---- timing ---------------------------------------------------------------------------------- */
-
-static double now_ms(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return 1e3 * (double)t.tv_sec + 1e-6 * (double)t.tv_nsec;
-}
-
-static int ascending(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return x < y ? -1 : x > y;
-}
-
-static int is_chosen(const bench *b, const char *name) { return !b->only || strstr(name, b->only); }
-
-/* budget: milliseconds in all; quick bodies are repeated so that a run lasts one at least. */
-static void run_case(bench *b, const char *name, double budget, void (*body)(tlv_ctx *, void *),
-                     void *arg)
-{
-    if (!is_chosen(b, name)) return;
-    double t[MOST_RUNS];
-    for (int i = 0; i < 2; i++) body(b->c, arg);            // warm: pages, threads
-    double start = now_ms();
-    body(b->c, arg);
-    double one = now_ms() - start;
-    int inner = one < 1 ? (int)(1 / (one > 1e-6 ? one : 1e-6)) + 1 : 1;
-    int runs = (int)(budget / (one * inner));
-    runs = runs < 5 ? 5 : runs > MOST_RUNS ? MOST_RUNS : runs;
-    for (int r = 0; r < runs; r++) {
-        start = now_ms();
-        for (int i = 0; i < inner; i++) body(b->c, arg);
-        t[r] = (now_ms() - start) / inner;
-    }
-    if (tlv_error(b->c)) {
-        printf("%s: error: %s\n", name, tlv_error_msg(b->c));
-        tlv_error_clear(b->c);
-        return;
-    }
-    qsort(t, (size_t)runs, sizeof *t, ascending);
-    printf("%s, tlvision-%s, %d, %.6f, %.4g, step/s, %.6f, %.6f, %d\n", name, tlv_isa(b->c),
-           b->threads, t[runs / 2], 1e3 / t[runs / 2], t[0], t[runs - 1], runs);
-    fflush(stdout);
-}
-
-/* The most memory in use during one more step, and what that step asked of the system: nothing. */
-static void memory_of(bench *b, const char *name, void (*body)(tlv_ctx *, void *), void *arg)
-{
-    if (!is_chosen(b, name)) return;
-    uint64_t calls = tlv_mem_get(b->c).system_calls;
-    tlv_mem_reset_peak(b->c);
-    body(b->c, arg);
-    tlv_mem_stats m = tlv_mem_get(b->c);
-    char peer[32];
-    snprintf(peer, sizeof peer, "tlvision-%s", tlv_isa(b->c));
-    printf("%s_peak, %s, %d, %.2f, 0, MB, 0, 0, 1\n", name, peer, b->threads, (double)m.peak / 1e6);
-    printf("%s_peak_backward, %s, %d, %.2f, 0, MB, 0, 0, 1\n", name, peer, b->threads,
-           (double)m.peak_by_phase[TLV_PHASE_BACKWARD] / 1e6);
-    printf("%s_system_calls, %s, %d, %.0f, 0, calls, 0, 0, 1\n", name, peer, b->threads,
-           (double)(m.system_calls - calls));
-    fflush(stdout);
-}
-
 /* ---- cases ----------------------------------------------------------------------------------- */
 
-static void bench_small(bench *b)
+static void small_case(bench *b, const void *body)
 {
-    tlv_scope s = tlv_scope_begin(b->c);
     small a = { .p = sin_init(b->c) };
     a.opt = tlv_sgd_open(b->c, a.p, (tlv_sgd_opts){ .lr = 1e-3 });
     a.x = tlv_rand(b->c, TLV_F32, TLV_SHAPE(10, 1), tlv_rng_stream(b->c, "x"));
     a.y = tlv_rand(b->c, TLV_F32, TLV_SHAPE(10, 1), tlv_rng_stream(b->c, "y"));
-    run_case(b, "sin_mlp_b10/fwd", 500, forward, &a);
-    run_case(b, "sin_mlp_b10/fwd+bwd", 500, forward_backward, &a);
-    run_case(b, "sin_mlp_b10/train_step_sgd", 500, train_step, &a);
+    bench_time(b, 1, "step/s", *(const bench_body_fn *)body, &a);
     tlv_optim_close(a.opt);
-    tlv_scope_end(b->c, s);
     tlv_params_close(a.p);
 }
 
@@ -313,20 +239,6 @@ static void make_tasks(learner *l)
         }
 }
 
-/* All four of a meta-batch: 1 and 5 inner steps, first and second order. */
-static void bench_maml(bench *b, const char *name, learner *l, double budget)
-{
-    void (*body)(tlv_ctx *, void *) = b->threads > 1 ? meta_step_parallel : meta_step;
-    for (l->inner = 1; l->inner <= 5; l->inner += 4)
-        for (l->second = 0; l->second < 2; l->second++) {
-            char text[64];
-            snprintf(text, sizeof text, "%s_mb%d_in%d_%s", name, l->tasks, l->inner,
-                     l->second ? "2nd" : "1st");
-            run_case(b, text, budget, body, l);
-            if (l->inner == 5 && l->second) memory_of(b, text, body, l);
-        }
-}
-
 static void learner_open(bench *b, learner *l)
 {
     l->numbers = tlv_params_numel(l->p, 0);
@@ -347,39 +259,69 @@ static void learner_close(learner *l)
     tlv_params_close(l->p);
 }
 
-static void bench_sinusoid(bench *b)
+/* The most memory in use during one more step, and what that step asked of the system: nothing. */
+static void memory_of(bench *b, bench_body_fn body, void *arg)
 {
+    uint64_t calls = tlv_mem_get(b->c).system_calls;
+    tlv_mem_reset_peak(b->c);
+    body(b->c, arg);
+    tlv_mem_stats m = tlv_mem_get(b->c);
+    double mb = (double)m.peak / 1e6;
+    printf("%s_peak, tlvision-%s, %d, %.2f, 0, MB, 0, 0, 1\n", b->name, tlv_isa(b->c), b->threads,
+           mb);
+    mb = (double)m.peak_by_phase[TLV_PHASE_BACKWARD] / 1e6;
+    printf("%s_peak_backward, tlvision-%s, %d, %.2f, 0, MB, 0, 0, 1\n", b->name, tlv_isa(b->c),
+           b->threads, mb);
+    printf("%s_system_calls, tlvision-%s, %d, %.0f, 0, calls, 0, 0, 1\n", b->name, tlv_isa(b->c),
+           b->threads, (double)(m.system_calls - calls));
+}
+
+/* gflop: the products of one meta-step, a product and a sum counted as two; 0: not counted. */
+typedef struct maml_case { int omniglot, tasks, inner, second; double gflop; } maml_case;
+
+static void maml(bench *b, const void *arg)
+{
+    const maml_case *k = arg;
     tlv_shape s = TLV_SHAPE(10, 1);
-    learner l = { .loss = sin_loss, .p = sin_init(b->c), .lr = 0.01, .label = TLV_F32,
-                  .x = { s, s }, .y = { s, s } };
+    learner l = { .loss = sin_loss, .lr = 0.01, .label = TLV_F32, .x = { s, s }, .y = { s, s } };
+    if (k->omniglot)
+        l = (learner){ .loss = conv4_loss, .lr = 0.4, .label = TLV_I32,
+                       .x = { TLV_SHAPE(SUPPORT, 1, SIDE, SIDE), TLV_SHAPE(QUERY, 1, SIDE, SIDE) },
+                       .y = { TLV_SHAPE(SUPPORT), TLV_SHAPE(QUERY) } };
+    l.p = k->omniglot ? conv4_init(b->c) : sin_init(b->c);
+    l.tasks = k->tasks, l.inner = k->inner, l.second = k->second;
     learner_open(b, &l);
-    for (l.tasks = 4; l.tasks <= 25; l.tasks += 21) bench_maml(b, "sin_maml", &l, 1000);
+    if (k->gflop > 0) snprintf(b->note, sizeof b->note, "gflop=%.4g", k->gflop);
+    b->rss = 1;
+    bench_body_fn body = b->threads > 1 ? meta_step_parallel : meta_step;
+    bench_time(b, 1, "step/s", body, &l);
+    if (k->inner == 5 && k->second && !getenv("BENCH_SESSION")) memory_of(b, body, &l);
     learner_close(&l);
 }
 
-static void bench_omniglot(bench *b)
+static void small_cases(bench *b)
 {
-    learner l = { .loss = conv4_loss, .p = conv4_init(b->c), .lr = 0.4, .label = TLV_I32,
-                  .tasks = 4,
-                  .x = { TLV_SHAPE(SUPPORT, 1, SIDE, SIDE), TLV_SHAPE(QUERY, 1, SIDE, SIDE) },
-                  .y = { TLV_SHAPE(SUPPORT), TLV_SHAPE(QUERY) } };
-    learner_open(b, &l);
-    bench_maml(b, "omni_maml", &l, 3000);
-    learner_close(&l);
+    static const bench_body_fn BODY[3] = { forward, forward_backward, train_step };
+    bench_case(b, "sin_mlp_b10/fwd", small_case, &BODY[0]);
+    bench_case(b, "sin_mlp_b10/fwd+bwd", small_case, &BODY[1]);
+    bench_case(b, "sin_mlp_b10/train_step_sgd", small_case, &BODY[2]);
 }
 
 int main(void)
 {
-    const char *threads = getenv("THREADS"), *only = getenv("CASES");
-    int n = threads && atoi(threads) > 0 ? atoi(threads) : 1;
-    bench b = { .only = only && only[0] ? only : NULL };
-    b.c = tlv_ctx_open(&(tlv_ctx_opts){ .threads = n });
-    b.threads = tlv_threads(b.c);
-    bench_small(&b);
-    if (!b.only || strncmp(b.only, "omni", 4) != 0) bench_sinusoid(&b);
-    if (!b.only || strncmp(b.only, "sin", 3) != 0) bench_omniglot(&b);
-    int failed = tlv_error(b.c) != TLV_OK;
-    if (failed) fprintf(stderr, "error: %s\nhint:  %s\n", tlv_error_msg(b.c), tlv_error_hint(b.c));
-    tlv_ctx_close(b.c);
-    return failed;
+    static const maml_case CASES[] = {
+        { 0, 4, 1, 0, 0 },    { 0, 4, 1, 1, 0 },    { 0, 4, 5, 0, 0 },    { 0, 4, 5, 1, 0 },
+        { 0, 25, 1, 0, 0 },   { 0, 25, 1, 1, 0 },   { 0, 25, 5, 0, 0 },   { 0, 25, 5, 1, 0 },
+        { 1, 4, 1, 0, 18.8 }, { 1, 4, 1, 1, 21.1 }, { 1, 4, 5, 0, 23.5 }, { 1, 4, 5, 1, 35.2 },
+    };
+    bench b = bench_open();
+    small_cases(&b);
+    for (size_t i = 0; i < sizeof CASES / sizeof CASES[0]; i++) {
+        const maml_case *k = &CASES[i];
+        char name[64];
+        snprintf(name, sizeof name, "%s_maml_mb%d_in%d_%s", k->omniglot ? "omni" : "sin", k->tasks,
+                 k->inner, k->second ? "2nd" : "1st");
+        bench_case(&b, name, maml, k);
+    }
+    return bench_close(&b);
 }
