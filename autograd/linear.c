@@ -62,20 +62,26 @@ TLVI_EXEC(LINEAR)
     return tlv_linear(c, tlvi_in(n, 0), tlvi_in(n, 1), tlvi_in(n, 2), TLV_ACT_NONE);
 }
 
+/* t as a matrix of its rows; t itself where it is one. */
+static tlv_tensor *as_matrix(tlv_ctx *c, const tlv_tensor *t)
+{
+    if (t->ndim == 2) return tlvi_pass(t);
+    int64_t rows = 1;                               // by shape: a row may be empty
+    for (int i = 0; i < t->ndim - 1; i++) rows *= t->shape[i];
+    return tlv_reshape(c, t, TLV_SHAPE(rows, tlv_dim(t, -1)));
+}
+
 /* y = x w^T + bias  =>  dx = g w,  dw = g^T x,  dbias = sum g */
 TLVI_VJP(LINEAR)
 {
     const tlv_tensor *x = tlvi_in(n, 0), *w = tlvi_in(n, 1);
     if (wants(n, 0)) {
-        tlv_tensor *g2 = g->ndim >= 2 ? tlvi_pass(g)
-                                      : tlv_reshape(c, g, TLV_SHAPE(1, tlv_dim(g, -1)));
-        d[0] = tlv_reshape(c, tlv_matmul(c, g2, w, (tlv_matmul_opts){ 0 }), tlv_shape_of(x));
+        tlv_tensor *g2 = g->ndim >= 2 ? tlvi_pass(g) : as_matrix(c, g);
+        d[0] = tlv_matmul(c, g2, w, (tlv_matmul_opts){ 0 });
+        if (x->ndim < 2) d[0] = tlv_reshape(c, d[0], tlv_shape_of(x));
     }
     if (wants(n, 1)) {
-        int64_t rows = 1;                           // by shape: out may be 0
-        for (int i = 0; i < g->ndim - 1; i++) rows *= g->shape[i];
-        tlv_tensor *g2 = tlv_reshape(c, g, TLV_SHAPE(rows, w->shape[0]));
-        tlv_tensor *x2 = tlv_reshape(c, x, TLV_SHAPE(rows, w->shape[1]));
+        tlv_tensor *g2 = as_matrix(c, g), *x2 = as_matrix(c, x);
         d[1] = tlv_matmul(c, g2, x2, (tlv_matmul_opts){ .ta = 1 });
     }
     if (wants(n, 2)) d[2] = tlv_sum_to(c, g, TLV_SHAPE(w->shape[0]));

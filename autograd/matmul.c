@@ -88,9 +88,26 @@ static tlv_status run_product(tlv_ctx *c, const tlv_tensor *a, const tlv_tensor 
     return c->err;
 }
 
+/* Two matrices that fit together. */
+static tlv_tensor *one_product(tlv_ctx *c, const tlv_tensor *a, const tlv_tensor *b,
+                               tlv_matmul_opts o)
+{
+    int ai = o.ta != 0, bi = o.tb != 0;             // a's dim of rows, b's of terms
+    tlv_tensor *y = tlvi_new(c, (tlv_dtype)a->dtype, tlv_shape2(a->shape[ai], b->shape[!bi]));
+    if (!y) return NULL;
+    tlvi_gemm_job j = { .dtype = a->dtype, .m = y->shape[0], .n = y->shape[1],
+                        .k = b->shape[bi], .a = tlvi_ptr(a), .b = tlvi_ptr(b),
+                        .rsa = a->stride[ai], .csa = a->stride[!ai], .rsb = b->stride[bi],
+                        .csb = b->stride[!bi], .c = tlvi_ptr(y), .ldc = y->shape[1] };
+    if (tlvi_gemm(c, &j) != TLV_OK) return NULL;
+    return tlvi_record2(c, TLV_OP_MATMUL, y, a, b, &o, sizeof o);
+}
+
 tlv_tensor *tlv_matmul(tlv_ctx *c, const tlv_tensor *a, const tlv_tensor *b, tlv_matmul_opts o)
 {
     if (!tlvi_ready2(c, "matmul", a, b) || !tlvi_same_float(c, "matmul", a, b)) return NULL;
+    if (a->ndim == 2 && b->ndim == 2 && a->shape[!o.ta] == b->shape[o.tb != 0])
+        return one_product(c, a, b, o);
     TLVI_REQUIRE(c, a->ndim >= 2 && b->ndim >= 2, TLV_ERR_SHAPE,
                  "give a vector a dim of size 1 by tlv_reshape",
                  "matmul: a is %s and b is %s; both need two dims or more", tlvi_shape_str(a).s,

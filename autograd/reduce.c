@@ -99,6 +99,7 @@ tlv_tensor *tlv_sum(tlv_ctx *c, const tlv_tensor *x, tlv_axes axes, int flags)
 {
     tlv_shape keep, drop;
     if (reduced(c, "sum", x, axes, &keep, &drop) < 0) return NULL;
+    if (drop.ndim == 0 && !(flags & TLV_KEEPDIM)) return tlv_sum_to(c, x, drop);
     return finished(c, tlv_sum_to(c, x, keep), drop, flags);
 }
 
@@ -107,8 +108,9 @@ tlv_tensor *tlv_mean(tlv_ctx *c, const tlv_tensor *x, tlv_axes axes, int flags)
     tlv_shape keep, drop;
     int64_t count = reduced(c, "mean", x, axes, &keep, &drop);
     if (count < 0) return NULL;
-    tlv_tensor *y = tlv_affine(c, tlv_sum_to(c, x, keep), 1.0 / (double)count, 0);
-    return finished(c, y, drop, flags);
+    int all = drop.ndim == 0 && !(flags & TLV_KEEPDIM);
+    tlv_tensor *y = tlv_affine(c, tlv_sum_to(c, x, all ? drop : keep), 1.0 / (double)count, 0);
+    return all ? y : finished(c, y, drop, flags);
 }
 
 tlv_tensor *tlv_sum_all(tlv_ctx *c, const tlv_tensor *x) { return tlv_sum(c, x, TLV_ALL_AXES, 0); }

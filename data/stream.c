@@ -122,6 +122,7 @@ static void offer(struct tlvi_keep *k, int64_t i, const tlv_image *m)
     slot s = { NULL, m->h, m->w };
     if (!k->slot[i].px && m->bytes <= k->left) s.px = tlvi_pool_get(k->pool, m->bytes);
     if (s.px) k->left -= m->bytes;
+    tlvi_pool_settle(k->pool);
     tlvi_lock_drop(&k->lock);
     if (!s.px) return;
 
@@ -129,6 +130,7 @@ static void offer(struct tlvi_keep *k, int64_t i, const tlv_image *m)
     tlvi_lock_take(&k->lock);
     if (k->slot[i].px) {                                    // another thread was faster
         tlvi_pool_put(k->pool, s.px, m->bytes);
+        tlvi_pool_settle(k->pool);
         k->left += m->bytes;
     } else {
         k->slot[i] = s;

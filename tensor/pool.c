@@ -8,7 +8,8 @@
  * A pool with a parent has heaps of its own, and takes limit, hook and statistics from its root.
  * Each pool is one thread's; what a family shares is atomic or under the root's lock.  A root
  * without children does plain loads and stores on the atomics, which a locked add would cost
- * several times. */
+ * several times.  In a family without a limit small blocks are counted by the advance: a pool takes
+ * CREDIT bytes from the family's count at a time, so that threads seldom meet there. */
 #include <stdatomic.h>
 
 #include "tensor/core.h"
@@ -41,6 +42,7 @@ enum {
     SLAB_SHIFT_LARGE = 19,          /* ... of 512 KiB for larger ones */
     SLAB_LARGE_FROM = 8 << 10,
     BINS = 448,                     /* 8 a doubling, see bin_of */
+    CREDIT = 64 << 10,              /* bytes that a pool of a family counts ahead */
     CHUNK_FIRST = 1 << 20,
     CHUNK_ROUND = 2 << 20,
     CHUNK_MOST = 32 << 20,          /* unless one request needs more */
@@ -85,6 +87,8 @@ struct tlvi_pool {
     heap large, small;
     slab *open[CLASSES];            /* slabs with a free block */
     size_t now;                     /* bytes in use in this pool alone */
+    size_t credit;                  /* counted in the family's `used`, but not in use */
+    size_t asked;                   /* requests that the family has not counted yet */
     tlv_mem_phase phase;
 
     /* Of the root only, for the whole family. */
@@ -469,6 +473,7 @@ void tlvi_pool_close(tlvi_pool *p)
         p->alloc(p->user, p, sizeof *p, 0);
         return;
     }
+    tlvi_pool_settle(p);
     count(p->root, &p->root->used, 0 - p->now);
     hook_give(p, p, sizeof *p);
 }
@@ -502,23 +507,57 @@ static int charge(tlvi_pool *r, size_t size, size_t *used)
     return 1;
 }
 
-void *tlvi_pool_get(tlvi_pool *p, size_t bytes)
+/* Peaks of a family may be too high by what its pools have in advance. */
+static int counts_ahead(const tlvi_pool *r) { return r->shared && !r->limit && !r->fail_at; }
+
+static void *small_get_ahead(tlvi_pool *p, size_t size)
+{
+    tlvi_pool *r = p->root;
+    p->asked++;
+    if (p->credit < size) {
+        size_t used = count(r, &r->used, CREDIT);
+        raise_to(&r->peak, used);
+        raise_to(&r->peak_by_phase[p->phase], used);
+        p->credit += CREDIT;
+    }
+    void *ptr = small_get(p, size);
+    if (ptr) p->credit -= size;
+    return ptr;
+}
+
+void tlvi_pool_settle(tlvi_pool *p)
+{
+    tlvi_pool *r = p->root;
+    if (p->credit) count(r, &r->used, 0 - p->credit);
+    if (p->asked) count(r, &r->requests, p->asked);
+    p->credit = p->asked = 0;
+}
+
+static void *counted_get(tlvi_pool *p, size_t bytes, size_t size)
 {
     tlvi_pool *r = p->root;
     size_t nth = count(r, &r->requests, 1);
     if (TLVI_UNLIKELY(nth == (size_t)r->fail_at || bytes > REQUEST_MOST)) return NULL;
 
-    size_t size = counted_as(bytes), used;
+    size_t used;
     if (TLVI_UNLIKELY(!charge(r, size, &used))) return NULL;
     void *ptr = bytes < SMALL ? small_get(p, size) : heap_get(p, &p->large, size, GRAIN);
     if (TLVI_UNLIKELY(!ptr)) {
         count(r, &r->used, 0 - size);
         return NULL;
     }
-
-    p->now += size;
     raise_to(&r->peak, used);
     raise_to(&r->peak_by_phase[p->phase], used);
+    return ptr;
+}
+
+void *tlvi_pool_get(tlvi_pool *p, size_t bytes)
+{
+    size_t size = bytes <= REQUEST_MOST ? counted_as(bytes) : 0;
+    void *ptr = bytes < SMALL && counts_ahead(p->root) ? small_get_ahead(p, size)
+                                                       : counted_get(p, bytes, size);
+    if (TLVI_UNLIKELY(!ptr)) return NULL;
+    p->now += size;
     UNPOISON(ptr, bytes);
 #if TLVI_DEBUG
     memset(ptr, 0xFF, bytes);               // NaN in every floating type
@@ -535,7 +574,8 @@ void tlvi_pool_put(tlvi_pool *p, void *ptr, size_t bytes)
     memset(ptr, 0xDD, bytes);
 #endif
 
-    count(p->root, &p->root->used, 0 - size);
+    if (bytes < SMALL && counts_ahead(p->root) && p->credit < 4 * CREDIT) p->credit += size;
+    else count(p->root, &p->root->used, 0 - size);
     p->now -= size;
     if (bytes < SMALL) {
         UNPOISON(ptr, sizeof(void *));
@@ -563,12 +603,12 @@ size_t tlvi_pool_trim(tlvi_pool *p)
 void tlvi_pool_stats(const tlvi_pool *p, tlv_mem_stats *out)
 {
     tlvi_pool *r = p->root;
-    out->now = atomic_load_explicit(&r->used, memory_order_relaxed);
+    out->now = atomic_load_explicit(&r->used, memory_order_relaxed) - p->credit;
     out->peak = atomic_load_explicit(&r->peak, memory_order_relaxed);
     for (int i = 0; i < TLV_PHASE_COUNT; i++)
         out->peak_by_phase[i] = atomic_load_explicit(&r->peak_by_phase[i], memory_order_relaxed);
     out->system = atomic_load_explicit(&r->system, memory_order_relaxed);
-    out->requests = atomic_load_explicit(&r->requests, memory_order_relaxed);
+    out->requests = atomic_load_explicit(&r->requests, memory_order_relaxed) + p->asked;
     out->system_calls = atomic_load_explicit(&r->system_calls, memory_order_relaxed);
     out->limit = r->limit;
 }
@@ -576,6 +616,7 @@ void tlvi_pool_stats(const tlvi_pool *p, tlv_mem_stats *out)
 void tlvi_pool_reset_peak(tlvi_pool *p)
 {
     tlvi_pool *r = p->root;
+    tlvi_pool_settle(p);
     size_t now = atomic_load_explicit(&r->used, memory_order_relaxed);
     atomic_store_explicit(&r->peak, now, memory_order_relaxed);
     for (int i = 0; i < TLV_PHASE_COUNT; i++)

@@ -19,6 +19,8 @@ void tlvi_pool_close(tlvi_pool *p);
 void *tlvi_pool_get(tlvi_pool *p, size_t bytes); /* 64-byte aligned, or NULL; 0 bytes is fine */
 void tlvi_pool_put(tlvi_pool *p, void *ptr, size_t bytes);
 size_t tlvi_pool_trim(tlvi_pool *p);
+/* The family's counts become exact as far as p is concerned. */
+void tlvi_pool_settle(tlvi_pool *p);
 void tlvi_pool_stats(const tlvi_pool *p, tlv_mem_stats *out);   /* fills the memory fields */
 void tlvi_pool_reset_peak(tlvi_pool *p);
 tlv_mem_phase tlvi_pool_phase(tlvi_pool *p, tlv_mem_phase phase);

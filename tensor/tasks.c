@@ -103,6 +103,7 @@ tlv_status tlv_parallel_tasks(tlv_ctx *c, int64_t n, tlv_task_fn fn, void *user)
     atomic_init(&k.next, 0);
     k.first.task = -1;
     tlvi_parallel_for(c, slots, 0, run_slot, &k);
+    for (int i = 0; i < c->n_child; i++) tlvi_pool_settle(c->child[i]->pool);
 
     const failure *f = &k.first;
     if (f->task < 0) return TLV_OK;

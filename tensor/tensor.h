@@ -200,6 +200,8 @@ typedef enum tlv_mem_phase {
     TLV_PHASE_FORWARD = 0, TLV_PHASE_BACKWARD = 1, TLV_PHASE_STEP = 2, TLV_PHASE_COUNT = 3
 } tlv_mem_phase;
 
+/* Of a context and its children.  Peaks are exact with a limit, or without children; else they may
+ * be too high by 320 KiB a thread. */
 typedef struct tlv_mem_stats {
     size_t now, peak; /* bytes in use: now, and the most since the last reset */
     size_t peak_by_phase[TLV_PHASE_COUNT];  /* the most in forward code, in sweeps, in optimizers */
