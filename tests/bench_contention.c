@@ -109,8 +109,9 @@ static double report(const char *name, const char *how, times *t, double quiet, 
 {
     qsort(t->ms, (size_t)t->n, sizeof *t->ms, ascending);
     double median = t->ms[t->n / 2];
-    printf("contention_%s_%s, tlvision-%s, %d, %.4f, %.3f, times quiet, %.4f, %.4f, %d\n", name, how,
-           isa, threads, median, quiet > 0 ? median / quiet : 1.0, t->ms[0], t->ms[t->n - 1], t->n);
+    printf("contention_%s_%s, tlvision-%s, %d, %.4f, %.3f, times quiet, %.4f, %.4f, %d\n", name,
+           how, isa, threads, median, quiet > 0 ? median / quiet : 1.0, t->ms[0],
+           t->ms[t->n - 1], t->n);
     fflush(stdout);
     return median;
 }
