@@ -77,7 +77,17 @@ static int64_t chunk_size(const plan *p, int64_t chunk)
 
 /* ---- filters --------------------------------------------------------------------------------- */
 
-/* One chunk of input channels of one panel: u [36][channel][width]. */
+/* Nine weights each of `cols` filters, from filter to filter 9 apart: to [tap][width].  The ninth
+ * tap goes one by one, for a transpose in registers would carry it alone. */
+static void pack_mirrored(const tlvi_kset *k, int cols, int width, const float *w, float *packed)
+{
+    k->gemm_pack_b(cols, width, 8, w, 1, 9, packed);
+    for (int i = 0; i < cols; i++) packed[8 * width + i] = w[9 * i + 8];
+    for (int i = cols; i < width; i++) packed[8 * width + i] = 0;
+}
+
+/* One chunk of input channels of one panel: u [36][channel][width].  Forward a filter's weights of
+ * all input channels lie together; for the gradient of the image those of one channel do. */
 static void make_filters(const plan *p, int64_t panel, int64_t chunk, float *packed, float *u)
 {
     const tlvi_conv *v = p->v;
@@ -85,11 +95,15 @@ static void make_filters(const plan *p, int64_t panel, int64_t chunk, float *pac
     int cols = panel_cols(p, panel), width = panel_width(p, panel);
     const float *w = (const float *)(const void *)v->w + chunk * p->chunk * v->w_in
                      + panel * p->k->nr * v->w_out;
-    if (v->w_in == 9)
+    if (v->w_in == 9) {
         p->k->gemm_pack_b(cols, width, 9 * n, w, 1, v->w_out, packed);
-    else
+    } else if (v->w_out == 9) {
+        for (int64_t i = 0; i < n; i++)
+            pack_mirrored(p->k, cols, width, w + i * v->w_in, packed + 9 * i * width);
+    } else {
         for (int64_t i = 0; i < n; i++)
             p->k->gemm_pack_b(cols, width, 9, w + i * v->w_in, 1, v->w_out, packed + 9 * i * width);
+    }
     p->k->wino_filter(n, width, packed, p->tap, u, odd_lines(n * width));
 }
 
@@ -192,6 +206,10 @@ static void plan_tasks(plan *p, int threads)
     if (p->n_block * p->n_range < want)
         p->n_block = max64(p->n_block, min64(ceil_div(want, p->n_range),
                                              ceil_div(p->tiles, MIN_TILES)));
+    if (p->n_block * p->n_range < threads) {                // few tiles: any panel is a task
+        p->range = ceil_div(p->n_panel, min64(p->n_panel, ceil_div(want, p->n_block)));
+        p->n_range = ceil_div(p->n_panel, p->range);
+    }
     p->block = ceil_div(p->tiles, p->n_block);
 }
 
@@ -418,10 +436,17 @@ static int is_3x3(const tlvi_conv *v)
     return 1;
 }
 
+/* Measured: the transforms pay from 8 channels on, for the gradient of the weights from 16; fewer
+ * than half of a tile's pixels in the output, or hardly a tile at all, do not pay. */
+static int pays(const tlvi_conv *v, int dw)
+{
+    int64_t least = dw ? 16 : 8, pixels = v->batch * v->oh * v->ow;
+    int64_t tiles = v->batch * ceil_div(v->oh, 4) * ceil_div(v->ow, 4);
+    return v->ic >= least && v->oc >= least && pixels >= 2 * least && pixels >= 8 * tiles;
+}
+
 int tlvi_winograd_takes(const tlv_ctx *c, const tlvi_conv *v, int dw)
 {
-    if (c->opts.conv == TLV_CONV_DIRECT || !is_3x3(v)) return 0;
-    if (dw && v->batch * v->oh * v->ow == 0) return 0;
-    if (c->opts.conv == TLV_CONV_WINOGRAD) return 1;
-    return v->ic >= 16 && v->oc >= 16;
+    if (c->opts.conv == TLV_CONV_DIRECT || !is_3x3(v) || v->batch * v->oh * v->ow == 0) return 0;
+    return c->opts.conv == TLV_CONV_WINOGRAD || pays(v, dw);
 }
