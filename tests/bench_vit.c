@@ -143,6 +143,9 @@ static tlv_tensor *vit_fwd(const tlv_run *r, const vit *v, const tlv_tensor *x)
     return tlv_linear_fwd(r, &v->head, tlv_ln_fwd(r, &v->ln, h), TLV_ACT_NONE);
 }
 
+/* cheap: activations are computed again in the backward pass instead of kept. */
+typedef struct way { const char *name; int train, cheap; } way;
+
 typedef struct vit_arg {
     vit v;
     tlv_run run;
@@ -170,26 +173,31 @@ static void train_body(tlv_ctx *c, void *arg)
 
 static void whole(bench *b, const void *arg)
 {
-    int train = *(const int *)arg;
+    const way *w = arg;
     int64_t n = 8;
+    if (w->cheap) bench_context(b, (tlv_ctx_opts){ .recompute = TLV_RECOMPUTE_CHEAP });
     vit_arg a = { .run = { .c = b->c } };
     b->rss = 1;
     if (!vit_open(b->c, &a.v)) return;
     a.run.params = a.v.params;
     a.x = bench_tensor(b, "images", TLV_SHAPE(n, 3, SIDE, SIDE));
     a.y = tlv_zeros(b->c, TLV_I32, TLV_SHAPE(n));
-    if (train) a.opt = tlv_adam_open(b->c, a.v.params, tlv_adamw_defaults());
-    bench_time(b, (double)n, "img/s", train ? train_body : infer_body, &a);
+    if (w->train) a.opt = tlv_adam_open(b->c, a.v.params, tlv_adamw_defaults());
+    bench_time(b, (double)n, "img/s", w->train ? train_body : infer_body, &a);
     tlv_optim_close(a.opt);
     tlv_params_close(a.v.params);
 }
 
 int main(void)
 {
-    static const int TRAIN[2] = { 0, 1 };
+    static const way WAYS[] = {
+        { "vit_b_16/infer/b8", 0, 0 },
+        { "vit_b_16/train/b8", 1, 0 },
+        { "vit_b_16/train/b8/recompute_cheap", 1, 1 },
+    };
     bench b = bench_open();
     bench_attention(&b);
-    bench_case(&b, "vit_b_16/infer/b8", whole, &TRAIN[0]);
-    bench_case(&b, "vit_b_16/train/b8", whole, &TRAIN[1]);
+    for (size_t i = 0; i < sizeof WAYS / sizeof WAYS[0]; i++)
+        bench_case(&b, WAYS[i].name, whole, &WAYS[i]);
     return bench_close(&b);
 }
