@@ -96,6 +96,8 @@ static void run(bench *b, const void *arg)
     p.fuse = (tlv_conv2d_fuse){ .scale = bench_tensor(b, "scale", tlv_shape1(s->oc)),
                                 .shift = bench_tensor(b, "shift", tlv_shape1(s->oc)),
                                 .act = TLV_ACT_RELU6 };
+    int64_t moved = tlv_numel(p.x) + tlv_numel(p.w) + tlv_numel(p.g);
+    snprintf(b->note, sizeof b->note, "gb=%.4g", 4e-9 * (double)moved);
     double terms = (double)(s->c / s->groups) * s->k * s->k;
     bench_time(b, 2e-9 * BATCH * s->oc * (double)(side * side) * terms, "GFLOP/s", body, &p);
 }

@@ -13,7 +13,7 @@
 #include <emmintrin.h>
 #endif
 
-enum { FMA_CALLS = 65536, TILE_K = 384, TILE_REPEAT = 200 };
+enum { FMA_CALLS = 1 << 19, TILE_K = 384, TILE_REPEAT = 2000 };
 
 /* ---- multiply-adds on registers -------------------------------------------------------------- *
  * Assembly, so that no compiler moves anything and no flags are needed: twelve chains (sixteen on
