@@ -399,6 +399,7 @@ class Results:
         self.lib, self.path = lib, os.path.join(DIR, "results.jsonl")
         if fresh and os.path.exists(self.path):
             os.remove(self.path)
+        self.absent = set()                 # (case, threads, variant) that the program does not have
         self.rows = {}                      # (case, threads) -> {variant: {round: record}}
         if os.path.exists(self.path):
             with open(self.path) as f:
@@ -409,7 +410,11 @@ class Results:
                         pass                # the last line of a call that was ended
 
     def keep(self, r):
-        if r["lib"] == self.lib:
+        if r["lib"] != self.lib:
+            return
+        if "absent" in r:
+            self.absent.add((r["case"], r["threads"], r["variant"]))
+        else:
             self.rows.setdefault((r["case"], r["threads"]), {}).setdefault(r["variant"], {})[r["round"]] = r
 
     def add(self, case, threads, variant, rnd, r):
@@ -479,6 +484,8 @@ class Race:
                     self.open[name] = lambda n=name: ours.open_own(n, case, threads)
             else:
                 self.open.update(peers.open(name, case, threads))
+        for v in [v for v in self.open if (case, threads, v) in results.absent]:
+            del self.open[v]
 
     def run(self, deadline):
         pairs = self.args.pairs
@@ -489,6 +496,7 @@ class Race:
         running = {v: start() for v, start in self.open.items() if v not in self.dropped()}
         for v in [v for v, s in running.items() if not s.p]:
             note("%s has no %s at %d" % (v, self.case, self.threads))
+            self.results.add(self.case, self.threads, v, 0, {"absent": True})
             del running[v]
         rnd = done
         while rnd < pairs and not (rnd >= 3 and self.slow()) and OURS in running:
