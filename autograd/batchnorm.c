@@ -87,6 +87,7 @@ tlv_tensor *tlv_batch_norm(tlv_ctx *c, const tlv_tensor *x, const tlv_tensor *ga
     double *mean = r.d, *var = mean + s.n, *rstd = var + s.n;
     tlvi_cols_stats(c, &s, rows, mean, var);
     to_rstd(s.n, var, eps, rstd);
+    for (int64_t j = 0; j < s.n && x->dtype == TLV_F32; j++) rstd[j] = (double)(float)rstd[j];
     tlv_act inside = is_fused(act) ? act : TLV_ACT_NONE;
     tlv_tensor *y = c->err ? NULL : forward(c, &s, rows, mean, rstd, gamma, beta, residual, inside);
     tlv_tensor *m = tlvi_norm_vector(c, x->dtype, s.n, mean);
@@ -159,6 +160,19 @@ typedef struct bn_job {
     int dx, dgamma, dbeta, dresidual;   // wanted
 } bn_job;
 
+/* The forward's own coefficients, of which the gate follows without reading y: rstd was rounded
+ * before it was used. */
+static void load_gate(tlv_ctx *c, bn_job *j)
+{
+    int64_t n = j->s.n;
+    double *scale = j->r.d + 3 * n, *shift = scale + n;
+    tlvi_norm_load(c, tlvi_in(j->n, j->at->gamma), 1, n, scale);
+    tlvi_norm_load(c, tlvi_in(j->n, j->at->beta), 0, n, shift);
+    for (int64_t i = 0; i < n; i++) scale[i] *= j->r.d[i];
+    j->a.scale = room_value(c, &j->s, &j->r, 4, scale);
+    j->a.shift = room_value(c, &j->s, &j->r, 5, shift);
+}
+
 static void load_statistics(tlv_ctx *c, bn_job *j)
 {
     const tlvi_node *n = j->n;
@@ -169,6 +183,7 @@ static void load_statistics(tlv_ctx *c, bn_job *j)
         tlvi_norm_load(c, tlvi_aux(n, 1), 0, j->s.n, rstd);
         j->a.mean = tlvi_ptr(tlvi_aux(n, 0));
         j->a.rstd = tlvi_ptr(tlvi_aux(n, 1));
+        if (j->a.gate && !j->a.y) load_gate(c, j);
         return;
     }
     if (j->dx || j->dgamma) {
@@ -232,8 +247,9 @@ static void grad_fused(tlv_ctx *c, const tlvi_node *n, const bn_places *at, cons
     j.a.gate = gate_of(((const bn_attr *)n->attr)->act);
     j.a.g = tlvi_cols_view(c, g);
     if (j.dgamma || (j.dx && at->train)) j.a.x = tlvi_cols_view(c, tlvi_in(n, 0));
-    if (j.a.gate) j.a.y = tlvi_cols_view(c, tlvi_out(n, 0));
-    if (c->err || !room_begin(c, &j.s, 6, 4, &j.r)) return;
+    int by_x = at->train && j.a.x && !tlvi_in(n, at->residual);
+    if (j.a.gate && !by_x) j.a.y = tlvi_cols_view(c, tlvi_out(n, 0));
+    if (c->err || !room_begin(c, &j.s, 6, 6, &j.r)) return;
     run_fused(c, &j, d);
     tlvi_free(c, j.r.d, j.r.bytes);
 }

@@ -6,7 +6,8 @@ enum {
     BLOCK_VALUES = 16384, /* a block's values stay in the L2 cache for the second pass */
     BLOCK_LEAST = 64,
     BLOCK_MOST = 1024,
-    PARTIAL_BYTES = 8 << 20 /* of all partial results together */
+    PARTIAL_BYTES = 8 << 20, /* of all partial results together */
+    STREAM_BYTES = 8 << 20   /* results above that do not stay in the caches anyway */
 };
 
 static inline int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -109,6 +110,14 @@ static cols_job job_of(tlv_ctx *c, const tlvi_cols *s)
         cols_job){ .s = s, .k = tlvi_ks(c, s->dtype), .size = tlv_dtype_size((tlv_dtype)s->dtype) };
 }
 
+static int is_large(const tlvi_cols *s, size_t size)
+{
+    return (size_t)(s->outer * s->rows * s->n) * size > STREAM_BYTES;
+}
+
+/* The second pass over an array begins where the first one ended: that is in the caches. */
+static int64_t backwards(const tlvi_cols *s, int64_t i) { return s->outer * s->blocks - 1 - i; }
+
 static int empty(const tlvi_cols *s) { return s->outer == 0 || s->rows == 0 || s->n == 0; }
 
 static size_t part_bytes(const cols_job *j)
@@ -165,6 +174,7 @@ static void apply_chunk(void *arg, int64_t i, int worker)
     (void)worker;
     const cols_job *j = arg;
     const tlvi_cols *s = j->s;
+    i = backwards(s, i);
     int64_t o = i / s->blocks, b = i % s->blocks, row = o * s->rows + b * s->per;
     tlvi_norm_apply a = j->apply;
     a.rows = row_count(s, b);
@@ -185,7 +195,8 @@ void tlvi_cols_apply(tlv_ctx *c, const tlvi_cols *s, tlvi_gate gate, const tlv_t
     cols_job j = job_of(c, s);
     j.apply = (tlvi_norm_apply){ .gate = gate, .n = (size_t)s->n, .ldx = tlvi_cols_pitch(x),
                                  .ldy = tlvi_cols_pitch(y), .x = tlvi_ptr(x), .mean = mean,
-                                 .scale = scale, .shift = shift, .y = tlvi_ptr(y) };
+                                 .scale = scale, .shift = shift, .y = tlvi_ptr(y),
+                                 .stream = is_large(s, j.size) };
     if (residual) {
         j.apply.residual = tlvi_ptr(residual);
         j.apply.ldr = tlvi_cols_pitch(residual);
@@ -200,13 +211,14 @@ static cols_job grad_job(tlv_ctx *c, const tlvi_cols *s, const tlvi_cols_grad *a
     cols_job j = job_of(c, s);
     j.grad = (tlvi_norm_grad){ .gate = a->gate, .n = (size_t)s->n, .ldg = tlvi_cols_pitch(a->g),
                                .g = tlvi_ptr(a->g), .mean = a->mean, .rstd = a->rstd, .a = a->a,
-                               .b = a->b, .c = a->c };
+                               .b = a->b, .c = a->c, .scale = a->scale, .shift = a->shift,
+                               .stream = is_large(s, j.size) };
     if (a->x) {
         j.grad.x = tlvi_ptr(a->x);
         j.grad.ldx = tlvi_cols_pitch(a->x);
     }
     if (a->gated) j.grad.gated = tlvi_ptr(a->gated);
-    if (a->gate != TLVI_GATE_NONE) {
+    if (a->gate != TLVI_GATE_NONE && a->y) {
         j.grad.y = tlvi_ptr(a->y);
         j.grad.ldy = tlvi_cols_pitch(a->y);
     }
@@ -227,6 +239,8 @@ static tlvi_norm_grad grad_block(const cols_job *j, int64_t i, int64_t *row)
     if (a.gated) a.gated = (char *)a.gated + (size_t)(*row * n) * j->size;
     a.mean = row_at(j, a.mean, o, n);
     a.rstd = row_at(j, a.rstd, o, n);
+    a.scale = row_at(j, a.scale, o, n);
+    a.shift = row_at(j, a.shift, o, n);
     a.a = row_at(j, a.a, o, n);
     a.b = row_at(j, a.b, o, n);
     a.c = row_at(j, a.c, o, n);
@@ -269,7 +283,7 @@ static void grad_x_chunk(void *arg, int64_t i, int worker)
     (void)worker;
     const cols_job *j = arg;
     int64_t row;
-    tlvi_norm_grad a = grad_block(j, i, &row);
+    tlvi_norm_grad a = grad_block(j, backwards(j->s, i), &row);
     size_t at = (size_t)(row * j->s->n) * j->size;
     j->k->norm_grad_x(&a, j->dx ? j->dx + at : NULL, j->gated ? j->gated + at : NULL);
 }

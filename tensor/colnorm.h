@@ -38,6 +38,7 @@ typedef struct tlvi_cols_grad {
     tlvi_gate gate;
     const tlv_tensor *g, *x, *y;
     const void *mean, *rstd, *a, *b, *c;
+    const void *scale, *shift;  /* y NULL: the gate is that of (x - mean) scale + shift */
     tlv_tensor *gated; /* of grad_sums without x: receives t; from tlvi_cols_new, or NULL */
 } tlvi_cols_grad;
 

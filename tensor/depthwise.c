@@ -4,6 +4,8 @@
  * border run alone with the taps that are inside. */
 #include "tensor/direct.h"
 
+enum { ROWS = 14 };                        /* a task at most */
+
 static inline int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
 static inline int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
 /* Rounded down and up, for b > 0 and any a. */
@@ -20,6 +22,7 @@ typedef struct plan {
     int64_t i0, i1, j0, j1;                 // output rows and columns whose taps are all inside
     char *w;                                // [tap.w][channel]
     int64_t *list;                          // taps that are inside, one list a worker
+    int64_t n_band;                         // rows of an image are cut into so many tasks
     int64_t n_part, n_unit, part_size;
     char *part;
 } plan;
@@ -52,11 +55,9 @@ static void run_pixels(const plan *p, int64_t b, int64_t i, int64_t j, int64_t n
                     v->follow ? &e : NULL);
 }
 
-static void run_chunk(void *arg, int64_t at, int worker)
+static void run_row(const plan *p, int64_t b, int64_t i, int64_t *list)
 {
-    const plan *p = arg;
     const tlvi_conv *v = p->v;
-    int64_t b = at / v->oh, i = at % v->oh, *list = p->list + worker * 2 * v->n_tap;
     for (int64_t j = 0; j < v->ow; j++) {
         if (j == p->j0 && p->j1 > j) {
             run_pixels(p, b, i, j, p->j1 - j, list_taps(p, i, -1, list), list);
@@ -66,6 +67,16 @@ static void run_chunk(void *arg, int64_t at, int worker)
         run_pixels(p, b, i, j, 1, list_taps(p, i, j, list), list);
     }
     tlvi_conv_act(v, p->k, b, i, 0, v->ow, 0, v->oc);
+}
+
+/* Some rows of an image, so that most rows of x are fetched for all of their taps at once. */
+static void run_chunk(void *arg, int64_t at, int worker)
+{
+    const plan *p = arg;
+    const tlvi_conv *v = p->v;
+    int64_t b = at / p->n_band, band = at % p->n_band, *list = p->list + worker * 2 * v->n_tap;
+    int64_t lo = band * v->oh / p->n_band, hi = (band + 1) * v->oh / p->n_band;
+    for (int64_t i = lo; i < hi; i++) run_row(p, b, i, list);
 }
 
 /* Outputs whose taps from d0 to d1 are all inside an image of size n: lo .. hi-1. */
@@ -102,7 +113,9 @@ tlv_status tlvi_depthwise_run(tlv_ctx *c, const tlvi_conv *v)
     if (!p.w) return c->err;
     p.list = (int64_t *)(void *)(p.w + w_bytes);
     p.k->transpose((size_t)v->oc, (size_t)v->w_out, v->w, v->w_out, p.w, v->oc);
-    tlvi_parallel_for(c, v->batch * v->oh, v->ow * v->oc * (v->n_tap + 1) / 8 + 1, run_chunk, &p);
+    p.n_band = min64(v->oh, max64((v->oh + ROWS - 1) / ROWS, 8 * tlv_threads(c) / v->batch));
+    int64_t cost = v->oh * v->ow * v->oc * (v->n_tap + 1) / p.n_band / 8 + 1;
+    tlvi_parallel_for(c, v->batch * p.n_band, cost, run_chunk, &p);
     tlvi_free(c, p.w, (size_t)all);
     return c->err;
 }

@@ -1,53 +1,80 @@
 /* direct.c -- convolution as a matrix product that is fed with pixel addresses: no im2col.
  *
- * The output is cut into blocks of a few rows.  For each block the input pixels it needs, border
- * zeros included, are copied into a strip that stays in the L2 cache; where no pixel lies outside
- * they are read in place.  In a strip the pixels of one output row under one tap are rows of a
- * matrix at a fixed distance, and neighbouring taps of a filter row join into one longer run; so
- * the product's tile walks through the strip itself.  Weights are packed into panels of nr output
- * channels each call. */
+ * The output is cut into blocks of pixels and the input into chunks of channels.  For each of both
+ * the input pixels that are needed, border zeros included, are copied into a strip that stays in
+ * the L2 cache; where no pixel lies outside they are read in place.  In a strip the pixels of one
+ * output row under one tap are rows of a matrix at a fixed distance, and neighbouring taps of a
+ * filter row join into one longer run; so the product's tile walks through the strip itself.
+ * Weights are packed into panels of nr output channels each call. */
 #include "tensor/direct.h"
 
 enum {
-    GROUP_K = 384,                      /* terms in one accumulator; then it is added to y */
-    STRIP_BYTES = 128 << 10,            /* a part of the L2 cache */
+    CHUNK_K = 384,                      /* terms (taps x channels) of a chunk, about */
+    GROUP_K = 512,                      /* terms in one accumulator; then it is added to y */
+    CHUNK_LEAST = 16,                   /* channels of a chunk where there are many taps */
+    STRIP_BYTES = 192 << 10,            /* a part of the L2 cache */
     ROW_TILES = 16,                     /* tiles in a row of a block at most */
-    DW_PIXELS = 512,                    /* gradient of the weights: pixels a block at most */
-    DW_STRIP_BYTES = 512 << 10          /* where a block holds several images */
+    PIXELS = 512,                       /* of a block of several images */
+    DW_PIXELS = 256,                    /* gradient of the weights: pixels a block at most, */
+    DW_STRIP_BYTES = 256 << 10,         /* their channels, */
+    DW_CHUNK_LEAST = 32,
+    DW_COLS = 128,                      /* the gradient's channels at a time, */
+    DW_STEP = 16,                       /* packed in steps of so many pixels, */
+    DW_TASKS = 16                       /* and tasks wanted where parts of the sum make them */
 };
 
 static inline int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
 static inline int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
 static inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
+/* Segments of A for conv_tile, and where the groups of them begin (and end). */
+typedef struct walk { int64_t *seg, *group, n_group; } walk;
+
 typedef struct plan {
     tlvi_conv v;
+    tlvi_tap one;                           // a single tap's list
     const tlvi_kset *k;
     int64_t es;                             // bytes of an element
     int64_t dy0, dy1, dx0, dx1;             // extent of the taps
     int in_place;
     int64_t bh, bw, n_bh, n_bw;             // a block's output rows and columns; blocks an image
     int64_t bn;                // images a block: more than one only where bh x bw is all of it
+    int64_t chunk, n_chunk;    // input channels at a time
     int64_t pitch, row, image; // elements from pixel to pixel, row to row and image to image of A
     char *strip;                            // one a worker, strip_bytes each
     int64_t strip_bytes;
-    // forward
-    int64_t *seg[2]; // segments for panels of nr columns, and for the last one
-    int64_t n_seg, *group, n_group;         // first segment of each group, and one past the last
-    int64_t k_all, n_panel, panels_a_task, n_col_task, last_width;
+    int64_t n_panel, panels_a_task, n_col_task, last_width;
     char *packed;
+    // forward
+    walk walk[2][2];                        // [last chunk][last panel]
     // gradient of the weights
-    int64_t rows, ldp, part_size, n_part, n_unit;
+    int64_t rows, part_size, n_part, n_unit;
     char *part, *dw;
 } plan;
 
+/* What a task works on: `n` images from b on, rows oy.., columns ox.. of each. */
+typedef struct block { int64_t b, n, oy, rows, ox, cols; } block;
+
 /* ---- preparing ------------------------------------------------------------------------------- */
 
-/* A 1x1 convolution without steps sees one long row of pixels where memory allows it. */
-static void collapse(tlvi_conv *v)
+/* A single tap that stays inside sees an image of just its pixels, and one long row of them where
+ * memory allows it. */
+static void collapse(plan *p)
 {
-    if (v->n_tap != 1 || v->sh != 1 || v->sw != 1 || v->tap[0].dy || v->tap[0].dx) return;
-    if (v->ih != v->oh || v->iw != v->ow) return;
+    tlvi_conv *v = &p->v;
+    if (v->n_tap != 1) return;
+    tlvi_tap t = v->tap[0];
+    if (t.dy < 0 || t.dx < 0 || (v->oh - 1) * v->sh + t.dy >= v->ih
+        || (v->ow - 1) * v->sw + t.dx >= v->iw)
+        return;
+    p->one = (tlvi_tap){ 0, 0, t.w };
+    v->tap = &p->one;
+    v->x += (t.dy * v->xh + t.dx * v->xw) * p->es;
+    v->xh *= v->sh;
+    v->xw *= v->sw;
+    v->sh = v->sw = 1;
+    v->ih = v->oh;
+    v->iw = v->ow;
     int res = v->follow && v->res;
     if (v->xh == v->iw * v->xw && v->yh == v->ow * v->yw && (!res || v->rh == v->ow * v->rw)) {
         v->iw = v->ow = v->ow * v->oh;
@@ -68,30 +95,51 @@ static int64_t strip_rows(const plan *p, int64_t bh)
     return (bh - 1) * p->v.sh + p->dy1 - p->dy0 + 1;
 }
 
-/* pixels: what a block may hold at most. */
-static void plan_blocks(plan *p, int64_t pixels)
+/* Blocks of at most `pixels`, and of `bytes` in a strip of `channels`. */
+static void plan_blocks(plan *p, int64_t pixels, int64_t channels, int64_t bytes)
 {
     const tlvi_conv *v = &p->v;
-    int64_t es = p->es, tiles = (int64_t)ROW_TILES * p->k->mr;
-    p->bw = ceil_div(v->ow, ceil_div(v->ow, min64(tiles, pixels)));
-    while (p->bw > p->k->mr && strip_cols(p, p->bw) * strip_rows(p, 1) * v->ic * es > STRIP_BYTES)
+    int64_t most = bytes / max64(1, channels * p->es);      // pixels of a strip
+    int64_t wide = min64(pixels, (int64_t)ROW_TILES * p->k->mr);
+    p->bw = ceil_div(v->ow, ceil_div(v->ow, wide));
+    while (p->bw > p->k->mr && strip_cols(p, p->bw) * strip_rows(p, 1) > most)
         p->bw = ceil_div(p->bw, 2);
     p->bh = 1;
     while (p->bh < v->oh && (p->bh + 1) * p->bw <= pixels
-           && strip_cols(p, p->bw) * strip_rows(p, p->bh + 1) * v->ic * es <= STRIP_BYTES)
+           && strip_cols(p, p->bw) * strip_rows(p, p->bh + 1) <= most)
         p->bh++;
     p->bh = ceil_div(v->oh, ceil_div(v->oh, p->bh));
     p->n_bh = ceil_div(v->oh, p->bh);
     p->n_bw = ceil_div(v->ow, p->bw);
     p->bn = 1;
+    if (p->n_bh * p->n_bw > 1) return;
+    int64_t fit = min64(min64(pixels, PIXELS) / (p->bh * p->bw),
+                        most / (strip_rows(p, p->bh) * strip_cols(p, p->bw)));
+    fit = max64(1, min64(fit, v->batch));
+    p->bn = ceil_div(v->batch, ceil_div(v->batch, fit));
 }
 
-/* in place: no tap leaves the image; a distance of pixels that maps a tile's rows into one set of
- * the L1 cache is worth a copy (by_rows). */
-static void plan_input(plan *p, tlv_ctx *c, const tlvi_conv *v, int by_rows)
+static int64_t count_blocks(const plan *p)
+{
+    return ceil_div(p->v.batch, p->bn) * p->n_bh * p->n_bw;
+}
+
+static block block_at(const plan *p, int64_t i)
+{
+    const tlvi_conv *v = &p->v;
+    block k = { .ox = i % p->n_bw * p->bw, .oy = i / p->n_bw % p->n_bh * p->bh,
+                .b = i / p->n_bw / p->n_bh * p->bn };
+    k.cols = min64(p->bw, v->ow - k.ox);
+    k.rows = min64(p->bh, v->oh - k.oy);
+    k.n = min64(p->bn, v->batch - k.b);
+    return k;
+}
+
+/* in place: no tap leaves the image. */
+static void plan_input(plan *p, tlv_ctx *c, const tlvi_conv *v)
 {
     *p = (plan){ .v = *v, .k = tlvi_ks(c, v->dtype), .es = v->dtype == TLV_F64 ? 8 : 4 };
-    collapse(&p->v);
+    collapse(p);
     v = &p->v;
     for (int64_t t = 0; t < v->n_tap; t++) {
         const tlvi_tap *a = &v->tap[t];
@@ -100,12 +148,22 @@ static void plan_input(plan *p, tlv_ctx *c, const tlvi_conv *v, int by_rows)
         p->dx0 = t ? min64(p->dx0, a->dx) : a->dx;
         p->dx1 = t ? max64(p->dx1, a->dx) : a->dx;
     }
-    int64_t step = v->sw * v->xw * p->es;
     p->in_place = v->ic > 0 && p->dy0 >= 0 && p->dx0 >= 0 && (v->oh - 1) * v->sh + p->dy1 < v->ih
-                  && (v->ow - 1) * v->sw + p->dx1 < v->iw && !(by_rows && step % 4096 == 0);
+                  && (v->ow - 1) * v->sw + p->dx1 < v->iw;
+    p->n_panel = ceil_div(v->oc, p->k->nr);
+    int64_t last = v->oc - (p->n_panel - 1) * p->k->nr;
+    p->last_width = last <= p->k->lanes ? p->k->lanes : p->k->nr;
 }
 
-static void plan_pitch(plan *p, int by_rows)
+static void cut_channels(plan *p, int64_t n_chunk)
+{
+    p->chunk = max64(1, ceil_div(p->v.ic, max64(1, n_chunk)));
+    p->n_chunk = max64(1, ceil_div(p->v.ic, p->chunk));
+}
+
+/* A distance of pixels that is a multiple of `set` bytes maps them into few sets of the L1 cache:
+ * then a strip has a gap. */
+static void plan_pitch(plan *p, int64_t set)
 {
     const tlvi_conv *v = &p->v;
     if (p->in_place) {
@@ -114,52 +172,12 @@ static void plan_pitch(plan *p, int by_rows)
         p->image = v->xb;
         return;
     }
-    p->pitch = v->ic;
-    if (by_rows && v->ic > 0 && v->sw * v->ic * p->es % 2048 == 0) p->pitch += 64 / p->es;
+    p->pitch = min64(v->ic, p->chunk);
+    if (v->ic > 0 && v->sw * p->pitch * p->es % set == 0) p->pitch += 64 / p->es;
     p->row = strip_cols(p, p->bw) * p->pitch;
     p->image = strip_rows(p, p->bh) * p->row;
     p->strip_bytes = max64(64, p->bn * p->image * p->es + 63) / 64 * 64;
 }
-
-/* ---- strips ---------------------------------------------------------------------------------- */
-
-/* n pixels of row y from column x on, zeros outside of the image. */
-static void fill_row(const plan *p, int64_t b, int64_t y, int64_t x, int64_t n, char *dst)
-{
-    const tlvi_conv *v = &p->v;
-    int64_t px = p->pitch * p->es, len = v->ic * p->es;
-    int64_t lo = min64(n, max64(0, -x)), hi = max64(lo, min64(n, v->iw - x));
-    if (y < 0 || y >= v->ih) lo = hi = n;
-    if (lo > 0) memset(dst, 0, (size_t)(lo * px));
-    if (hi < n) memset(dst + hi * px, 0, (size_t)((n - hi) * px));
-    if (lo >= hi) return;
-    const char *from = v->x + (b * v->xb + y * v->xh + (x + lo) * v->xw) * p->es;
-    dst += lo * px;
-    if (v->xw == v->ic && p->pitch == v->ic) {
-        memcpy(dst, from, (size_t)((hi - lo) * len));
-        return;
-    }
-    for (int64_t i = lo; i < hi; i++, dst += px, from += v->xw * p->es)
-        memcpy(dst, from, (size_t)len);
-}
-
-/* Where A begins for the block of rows oy.. and columns ox.. of n images: the image itself, or a
- * strip filled now. */
-static const char *block_input(const plan *p, int worker, int64_t b, int64_t n, int64_t oy,
-                               int64_t rows, int64_t ox, int64_t cols)
-{
-    const tlvi_conv *v = &p->v;
-    int64_t y = oy * v->sh + p->dy0, x = ox * v->sw + p->dx0;
-    if (p->in_place) return v->x + (b * v->xb + y * v->xh + x * v->xw) * p->es;
-    char *strip = p->strip + worker * p->strip_bytes;
-    for (int64_t q = 0; q < n; q++)
-        for (int64_t i = 0; i < strip_rows(p, rows); i++)
-            fill_row(p, b + q, y + i, x, strip_cols(p, cols),
-                     strip + (q * p->image + i * p->row) * p->es);
-    return strip;
-}
-
-/* ---- forward --------------------------------------------------------------------------------- */
 
 static int panel_cols(const plan *p, int64_t i)
 {
@@ -169,31 +187,71 @@ static int64_t panel_width(const plan *p, int64_t i)
 {
     return i == p->n_panel - 1 ? p->last_width : p->k->nr;
 }
-static char *panel_at(const plan *p, int64_t i)
+static int64_t chunk_size(const plan *p, int64_t i)
 {
-    return p->packed + i * p->k_all * p->k->nr * p->es;
+    return min64(p->chunk, p->v.ic - i * p->chunk);
 }
 
-/* Segments of A and where their groups begin: neighbouring taps join, long ones are cut. */
-static void list_segments(plan *p)
+/* ---- strips ---------------------------------------------------------------------------------- */
+
+/* n pixels of row y from column x on, channels c0 .. c0 + nc - 1, zeros outside of the image. */
+static void fill_row(const plan *p, int64_t b, int64_t y, int64_t x, int64_t n, int64_t c0,
+                     int64_t nc, char *dst)
 {
     const tlvi_conv *v = &p->v;
-    int64_t n = 0, at = 0, in_group = 0, *seg = p->seg[0];
-    p->n_group = 0;
-    p->group[0] = 0;
+    int64_t px = p->pitch * p->es, len = nc * p->es;
+    int64_t lo = min64(n, max64(0, -x)), hi = max64(lo, min64(n, v->iw - x));
+    if (y < 0 || y >= v->ih) lo = hi = n;
+    if (lo > 0) memset(dst, 0, (size_t)(lo * px));
+    if (hi < n) memset(dst + hi * px, 0, (size_t)((n - hi) * px));
+    if (lo >= hi) return;
+    const char *from = v->x + (b * v->xb + y * v->xh + (x + lo) * v->xw + c0) * p->es;
+    dst += lo * px;
+    if (v->xw == nc && p->pitch == nc) {
+        memcpy(dst, from, (size_t)((hi - lo) * len));
+        return;
+    }
+    for (int64_t i = lo; i < hi; i++, dst += px, from += v->xw * p->es)
+        memcpy(dst, from, (size_t)len);
+}
+
+/* Where A begins for a block and a chunk: the image itself, or a strip filled now. */
+static const char *block_input(const plan *p, int worker, const block *k, int64_t chunk)
+{
+    const tlvi_conv *v = &p->v;
+    int64_t y = k->oy * v->sh + p->dy0, x = k->ox * v->sw + p->dx0, c0 = chunk * p->chunk;
+    if (p->in_place) return v->x + (k->b * v->xb + y * v->xh + x * v->xw + c0) * p->es;
+    char *strip = p->strip + worker * p->strip_bytes;
+    for (int64_t q = 0; q < k->n; q++)
+        for (int64_t i = 0; i < strip_rows(p, k->rows); i++)
+            fill_row(p, k->b + q, y + i, x, strip_cols(p, k->cols), c0, chunk_size(p, chunk),
+                     strip + (q * p->image + i * p->row) * p->es);
+    return strip;
+}
+
+/* ---- forward --------------------------------------------------------------------------------- */
+
+/* Neighbouring taps join, long ones are cut.  Returns how many integers it wrote. */
+static int64_t list_walk(const plan *p, int64_t channels, int64_t width, int64_t *room, walk *w)
+{
+    const tlvi_conv *v = &p->v;
+    int64_t n = 0, at = 0, in_group = 0, most = v->n_tap * (ceil_div(p->chunk, GROUP_K) + 1) + 1;
+    *w = (walk){ .seg = room, .group = room + 3 * most };
+    int64_t *seg = w->seg;
+    w->group[0] = 0;
     for (int64_t t = 0; t < v->n_tap; t++) {
         int64_t a = (v->tap[t].dy - p->dy0) * p->row + (v->tap[t].dx - p->dx0) * p->pitch;
-        for (int64_t done = 0; done < v->ic;) {
+        for (int64_t done = 0; done < channels;) {
             if (in_group == GROUP_K) {
-                p->group[++p->n_group] = n;
+                w->group[++w->n_group] = n;
                 in_group = 0;
             }
-            int64_t k = min64(v->ic - done, GROUP_K - in_group);
+            int64_t k = min64(channels - done, GROUP_K - in_group);
             if (in_group && seg[3 * n - 3] + seg[3 * n - 1] == a + done) {
                 seg[3 * n - 1] += k;
             } else {
                 seg[3 * n] = a + done;
-                seg[3 * n + 1] = at;
+                seg[3 * n + 1] = at * width;
                 seg[3 * n + 2] = k;
                 n++;
             }
@@ -202,14 +260,14 @@ static void list_segments(plan *p)
             in_group += k;
         }
     }
-    p->group[++p->n_group] = n;
-    p->n_seg = n;
-    for (int64_t s = 0; s < n; s++) {
-        p->seg[1][3 * s] = seg[3 * s];
-        p->seg[1][3 * s + 1] = seg[3 * s + 1] * p->last_width;
-        p->seg[1][3 * s + 2] = seg[3 * s + 2];
-        seg[3 * s + 1] *= p->k->nr;
-    }
+    w->group[++w->n_group] = n;
+    return 4 * most + 2;
+}
+
+static char *panel_at(const plan *p, int64_t panel, int64_t chunk)
+{
+    int64_t before = panel * p->v.ic * p->k->nr + chunk * p->chunk * panel_width(p, panel);
+    return p->packed + before * p->v.n_tap * p->es;
 }
 
 static void pack_chunk(void *arg, int64_t i, int worker)
@@ -217,10 +275,11 @@ static void pack_chunk(void *arg, int64_t i, int worker)
     (void)worker;
     const plan *p = arg;
     const tlvi_conv *v = &p->v;
-    int64_t panel = i / v->n_tap, t = i % v->n_tap, width = panel_width(p, panel);
-    const char *from = v->w + (v->tap[t].w + panel * p->k->nr * v->w_out) * p->es;
-    p->k->gemm_pack_b(panel_cols(p, panel), (int)width, v->ic, from, v->w_in, v->w_out,
-                      panel_at(p, panel) + t * v->ic * width * p->es);
+    int64_t t = i % v->n_tap, chunk = i / v->n_tap % p->n_chunk, panel = i / v->n_tap / p->n_chunk;
+    int64_t width = panel_width(p, panel), n = chunk_size(p, chunk);
+    int64_t from = v->tap[t].w + panel * p->k->nr * v->w_out + chunk * p->chunk * v->w_in;
+    p->k->gemm_pack_b(panel_cols(p, panel), (int)width, n, v->w + from * p->es, v->w_in, v->w_out,
+                      panel_at(p, panel, chunk) + t * n * width * p->es);
 }
 
 tlvi_conv_end tlvi_conv_end_at(const tlvi_conv *v, int64_t b, int64_t i, int64_t j, int64_t col)
@@ -245,81 +304,98 @@ void tlvi_conv_act(const tlvi_conv *v, const tlvi_kset *k, int64_t b, int64_t i,
     for (int64_t q = 0; q < n; q++, y += v->yw * es) k->unary[v->act]((size_t)cols, y, y, 0, 0);
 }
 
-/* One panel of output channels of one block. */
-static void run_panel(const plan *p, int64_t panel, const char *a, int64_t b, int64_t oy,
-                      int64_t rows, int64_t ox, int64_t cols)
+/* One row of a block: the tiles of one panel and one group. */
+static void run_row(const plan *p, const block *k, int64_t b, int64_t i, const char *a,
+                    int64_t panel, const walk *w, int64_t g, const char *packed, int add, int ends)
 {
     const tlvi_conv *v = &p->v;
-    int n = panel_cols(p, panel);
-    int64_t col = panel * p->k->nr, width = panel_width(p, panel),
-            n_tile = ceil_div(cols, p->k->mr);
-    const int64_t *seg = p->seg[panel == p->n_panel - 1];
-    char *y = v->y + (b * v->yb + oy * v->yh + ox * v->yw + col) * p->es;
-    for (int64_t g = 0; g < p->n_group; g++)
-        for (int64_t i = 0; i < rows; i++)
-            for (int64_t t = 0; t < n_tile; t++) {
-                int64_t lo = t * cols / n_tile, hi = (t + 1) * cols / n_tile;
-                const char *at = a + (i * v->sh * p->row + lo * v->sw * p->pitch) * p->es;
-                tlvi_conv_end end;
-                int ends = v->follow && g == p->n_group - 1;
-                if (ends) end = tlvi_conv_end_at(v, b, oy + i, ox + lo, col);
-                p->k->conv_tile((int)(hi - lo), n, p->group[g + 1] - p->group[g],
-                                seg + 3 * p->group[g], at, v->sw * p->pitch, panel_at(p, panel),
-                                width, y + (i * v->yh + lo * v->yw) * p->es, v->yw, g > 0,
-                                ends ? &end : NULL);
-            }
-    for (int64_t i = 0; i < rows; i++) tlvi_conv_act(v, p->k, b, oy + i, ox, cols, col, n);
+    int64_t col = panel * p->k->nr, n_tile = ceil_div(k->cols, p->k->mr);
+    char *y = v->y + (b * v->yb + i * v->yh + k->ox * v->yw + col) * p->es;
+    for (int64_t t = 0; t < n_tile; t++) {
+        int64_t lo = t * k->cols / n_tile, hi = (t + 1) * k->cols / n_tile;
+        tlvi_conv_end end;
+        if (ends) end = tlvi_conv_end_at(v, b, i, k->ox + lo, col);
+        p->k->conv_tile((int)(hi - lo), panel_cols(p, panel), w->group[g + 1] - w->group[g],
+                        w->seg + 3 * w->group[g], a + lo * v->sw * p->pitch * p->es,
+                        v->sw * p->pitch, packed, panel_width(p, panel), y + lo * v->yw * p->es,
+                        v->yw, add, ends ? &end : NULL);
+    }
+}
+
+/* One panel of output channels of one block, one chunk of channels added. */
+static void run_panel(const plan *p, const block *k, int64_t panel, int64_t chunk, const char *a)
+{
+    const tlvi_conv *v = &p->v;
+    int last = chunk == p->n_chunk - 1;
+    const walk *w = &p->walk[last][panel == p->n_panel - 1];
+    const char *packed = panel_at(p, panel, chunk);
+    for (int64_t g = 0; g < w->n_group; g++)
+        for (int64_t q = 0; q < k->n; q++)
+            for (int64_t i = 0; i < k->rows; i++)
+                run_row(p, k, k->b + q, k->oy + i,
+                        a + (q * p->image + i * v->sh * p->row) * p->es, panel, w, g, packed,
+                        chunk > 0 || g > 0, v->follow && last && g == w->n_group - 1);
+    if (!last) return;
+    for (int64_t q = 0; q < k->n; q++)
+        for (int64_t i = 0; i < k->rows; i++)
+            tlvi_conv_act(v, p->k, k->b + q, k->oy + i, k->ox, k->cols, panel * p->k->nr,
+                          panel_cols(p, panel));
 }
 
 static void run_chunk(void *arg, int64_t i, int worker)
 {
     const plan *p = arg;
-    int64_t task = i % p->n_col_task, rest = i / p->n_col_task;
-    int64_t bx = rest % p->n_bw, by = rest / p->n_bw % p->n_bh, b = rest / p->n_bw / p->n_bh;
-    int64_t oy = by * p->bh, rows = min64(p->bh, p->v.oh - oy);
-    int64_t ox = bx * p->bw, cols = min64(p->bw, p->v.ow - ox);
-    const char *a = block_input(p, worker, b, 1, oy, rows, ox, cols);
+    int64_t task = i % p->n_col_task;
+    block k = block_at(p, i / p->n_col_task);
     int64_t lo = task * p->panels_a_task, hi = min64(lo + p->panels_a_task, p->n_panel);
-    for (int64_t q = lo; q < hi; q++) run_panel(p, q, a, b, oy, rows, ox, cols);
+    for (int64_t chunk = 0; chunk < p->n_chunk; chunk++) {
+        const char *a = block_input(p, worker, &k, chunk);
+        for (int64_t q = lo; q < hi; q++) run_panel(p, &k, q, chunk, a);
+    }
 }
 
-/* Smaller blocks and fewer channels a task where there would be too few tasks for the threads: that
+static void cut_panels(plan *p, int64_t tasks)
+{
+    p->panels_a_task = ceil_div(p->n_panel, max64(1, min64(p->n_panel, tasks)));
+    p->n_col_task = ceil_div(p->n_panel, p->panels_a_task);
+}
+
+/* Fewer channels and smaller blocks a task where there would be too few tasks for the threads: that
  * cuts outputs only, no sum. */
 static int64_t plan_tasks(plan *p, int threads)
 {
-    const tlvi_conv *v = &p->v;
-    int64_t want = threads > 1 ? 4 * threads : 1, blocks = v->batch * p->n_bh * p->n_bw;
-    while (blocks < want && p->bh > 1) {
+    int64_t want = threads > 1 ? 8 * threads : 1, wide = max64(1, p->n_panel / 4);
+    while (count_blocks(p) * wide < want && p->bn > 1) p->bn = ceil_div(p->bn, 2);
+    while (count_blocks(p) * wide < want && p->bh > 1) {
         p->bh = ceil_div(p->bh, 2);
-        p->n_bh = ceil_div(v->oh, p->bh);
-        blocks = v->batch * p->n_bh * p->n_bw;
+        p->n_bh = ceil_div(p->v.oh, p->bh);
     }
-    p->n_col_task = min64(p->n_panel, ceil_div(want, blocks));
-    p->panels_a_task = ceil_div(p->n_panel, p->n_col_task);
-    p->n_col_task = ceil_div(p->n_panel, p->panels_a_task);
-    return blocks * p->n_col_task;
+    cut_panels(p, ceil_div(want, count_blocks(p)));
+    return count_blocks(p) * p->n_col_task;
 }
 
 /* One allocation for everything: strips, packed weights, segments. */
 static void run_planned(tlv_ctx *c, plan *p, int64_t tasks)
 {
     const tlvi_conv *v = &p->v;
-    int threads = tlv_threads(c);
-    int64_t max_seg = v->n_tap * (ceil_div(v->ic, GROUP_K) + 1) + 1;
-    int64_t strips = threads * p->strip_bytes, lists = (8 * max_seg + 8) * (int64_t)sizeof(int64_t);
-    int64_t packed = p->n_panel * p->k_all * p->k->nr * p->es, all = strips + packed + lists;
+    int64_t terms = v->n_tap * v->ic;
+    int64_t room = 4 * (v->n_tap * (ceil_div(p->chunk, GROUP_K) + 1) + 1) + 2;
+    int64_t strips = tlv_threads(c) * p->strip_bytes, lists = 4 * room * (int64_t)sizeof(int64_t);
+    int64_t packed = p->n_panel * terms * p->k->nr * p->es, all = strips + packed + lists;
     char *mem = tlvi_alloc(c, (size_t)all);
     if (!mem) return;
     p->strip = mem;
     p->packed = mem + strips;
-    p->seg[0] = (int64_t *)(void *)(mem + strips + packed);
-    p->seg[1] = p->seg[0] + 3 * max_seg;
-    p->group = p->seg[1] + 3 * max_seg;
-    list_segments(p);
-    if (p->k_all)
-        tlvi_parallel_for(c, p->n_panel * v->n_tap, v->ic * p->k->nr, pack_chunk, p);
-    int64_t cost = p->bh * p->bw * p->k_all * p->panels_a_task * p->k->nr / 32;
-    tlvi_parallel_for(c, tasks, max64(cost, p->bh * p->bw), run_chunk, p);
+    int64_t *list = (int64_t *)(void *)(mem + strips + packed);
+    for (int i = 0; i < 4; i++)
+        list += list_walk(p, i / 2 ? chunk_size(p, p->n_chunk - 1) : min64(p->chunk, v->ic),
+                          i % 2 ? p->last_width : p->k->nr, list, &p->walk[i / 2][i % 2]);
+    if (terms)
+        tlvi_parallel_for(c, p->n_panel * p->n_chunk * v->n_tap, p->chunk * p->k->nr, pack_chunk,
+                          p);
+    int64_t pixels = p->bn * p->bh * p->bw;
+    int64_t cost = pixels * terms * p->panels_a_task * p->k->nr / 32;
+    tlvi_parallel_for(c, tasks, max64(cost, pixels), run_chunk, p);
     tlvi_free(c, mem, (size_t)all);
 }
 
@@ -327,13 +403,13 @@ tlv_status tlvi_conv_run(tlv_ctx *c, const tlvi_conv *v)
 {
     if (c->err || v->batch * v->oh * v->ow * v->oc == 0) return c->err;
     plan p;
-    plan_input(&p, c, v, 1);
-    plan_blocks(&p, INT64_MAX);
-    p.k_all = v->n_tap * v->ic;
-    p.n_panel = ceil_div(v->oc, p.k->nr);
-    p.last_width = panel_cols(&p, p.n_panel - 1) <= p.k->lanes ? p.k->lanes : p.k->nr;
+    plan_input(&p, c, v);
+    // rows of a tile that fall into one set of the L1 cache are worth a copy
+    if (p.v.sw * p.v.xw * p.es % 4096 == 0) p.in_place = 0;
+    cut_channels(&p, min64(ceil_div(v->n_tap * v->ic, CHUNK_K), ceil_div(v->ic, CHUNK_LEAST)));
+    plan_blocks(&p, INT64_MAX, p.chunk, STRIP_BYTES);
     int64_t tasks = plan_tasks(&p, tlv_threads(c));
-    plan_pitch(&p, 1);
+    plan_pitch(&p, 2048);
     run_planned(c, &p, tasks);
     return c->err;
 }
@@ -371,76 +447,149 @@ void tlvi_sum_parts(tlv_ctx *c, const tlvi_kset *k, size_t es, int64_t n, int64_
         tlvi_parallel_for(c, ceil_div(size, PARTS_CHUNK), n * PARTS_CHUNK / 8, parts_chunk, &j);
 }
 
-/* Rows [row, row + n) of A^T, one filter row or a tap of it: at a in the strip, at row in the
- * part. */
-static void dw_rows(const plan *p, const char *a, int64_t row, int64_t n, int64_t n_seg,
-                    const int64_t *seg, const char *g, int64_t panel, char *part, int add)
+/* Neighbouring panels of y's gradient, a block's pixels one behind the other in each, and the
+ * segments of the last one and of the others. */
+typedef struct gradient {
+    char *at;
+    int64_t n_seg, seg[2][3 * DW_PIXELS];
+} gradient;
+
+static int64_t dw_panels(const plan *p) { return max64(1, DW_COLS / p->k->nr); }
+
+static void list_gradient(const plan *p, const block *k, gradient *d)
 {
-    int64_t col = panel * p->k->nr, n_tile = ceil_div(n, p->k->mr);
-    for (int64_t t = 0; t < n_tile; t++) {
-        int64_t lo = t * n / n_tile, hi = (t + 1) * n / n_tile;
-        p->k->conv_dw_tile((int)(hi - lo), panel_cols(p, panel), n_seg, seg, a + lo * p->es,
-                           p->v.sw * p->pitch, g + col * p->es, p->v.yw,
-                           part + ((row + lo) * p->ldp + col) * p->es, p->ldp, add);
+    d->n_seg = k->n * k->rows;
+    for (int64_t i = 0; i < d->n_seg; i++)
+        for (int last = 0; last < 2; last++) {
+            int64_t *s = d->seg[last] + 3 * i;
+            s[0] = i / k->rows * p->image + i % k->rows * p->v.sh * p->row;
+            s[1] = i * k->cols * (last ? p->last_width : p->k->nr);
+            s[2] = k->cols;
+        }
+}
+
+/* Panels p0 .. p1-1.  All of them advance together, for the sake of whoever fetches from memory. */
+static void pack_gradient(const plan *p, const block *k, int64_t p0, int64_t p1, const gradient *d)
+{
+    const tlvi_conv *v = &p->v;
+    int64_t nr = p->k->nr;
+    for (int64_t q = 0; q < d->n_seg; q++) {
+        int64_t b = k->b + q / k->rows, i = k->oy + q % k->rows;
+        for (int64_t x = 0; x < k->cols; x += DW_STEP) {
+            int64_t n = min64(DW_STEP, k->cols - x);
+            const char *from = v->y + (b * v->yb + i * v->yh + (k->ox + x) * v->yw) * p->es;
+            for (int64_t panel = p0; panel < p1; panel++) {
+                int64_t width = panel_width(p, panel);
+                int64_t to = (panel - p0) * DW_PIXELS * nr + (q * k->cols + x) * width;
+                p->k->gemm_pack_b(panel_cols(p, panel), (int)width, n, from + panel * nr * p->es,
+                                  v->yw, 1, d->at + to * p->es);
+            }
+        }
     }
 }
 
-static void dw_block(const plan *p, const char *a, const char *g, int64_t n_seg, const int64_t *seg,
-                     int64_t panel, char *part, int add)
+/* Where a part of the sum goes: one panel, its gradient, and whether it is the first there. */
+typedef struct dw_panel {
+    const char *g;
+    const int64_t *seg;
+    int64_t n_seg, width;
+    char *out;
+    int add;
+} dw_panel;
+
+/* Rows [row, row + n) of A^T, one filter row or a tap of it: at a in the strip. */
+static void dw_rows(const plan *p, const dw_panel *d, const char *a, int64_t row, int64_t n)
+{
+    int64_t n_tile = ceil_div(n, p->k->mr);
+    for (int64_t t = 0; t < n_tile; t++) {
+        int64_t lo = t * n / n_tile, hi = (t + 1) * n / n_tile;
+        p->k->conv_dw_tile((int)(hi - lo), (int)d->width, d->n_seg, d->seg, a + lo * p->es,
+                           p->v.sw * p->pitch, d->g, d->width,
+                           d->out + (row + lo) * d->width * p->es, d->width, d->add);
+    }
+}
+
+/* All taps of one chunk; taps that lie one behind the other in both places join. */
+static void dw_block(const plan *p, const dw_panel *d, const char *a, int64_t chunk)
 {
     const tlvi_conv *v = &p->v;
-    int64_t begin = 0, at = 0;
+    int64_t begin = 0, at = 0, c0 = chunk * p->chunk, n = chunk_size(p, chunk);
     for (int64_t t = 0; t < v->n_tap; t++) {
         int64_t here = (v->tap[t].dy - p->dy0) * p->row + (v->tap[t].dx - p->dx0) * p->pitch;
         if (t == begin) at = here;
         int64_t next = t + 1 == v->n_tap ? -1
                                          : (v->tap[t + 1].dy - p->dy0) * p->row
                                                + (v->tap[t + 1].dx - p->dx0) * p->pitch;
-        if (next == here + v->ic) continue;
-        dw_rows(p, a + at * p->es, begin * v->ic, (t + 1 - begin) * v->ic, n_seg, seg, g, panel,
-                part, add);
+        if (n == v->ic && next == here + n) continue;
+        dw_rows(p, d, a + at * p->es, begin * v->ic + c0, (t - begin) * v->ic + n);
         begin = t + 1;
     }
 }
 
+/* A part of the sum, for one chunk and some panels. */
 static void dw_chunk(void *arg, int64_t i, int worker)
 {
     const plan *p = arg;
-    const tlvi_conv *v = &p->v;
-    int64_t task = i % p->n_col_task, q = i / p->n_col_task;
+    int64_t task = i % p->n_col_task, chunk = i / p->n_col_task % p->n_chunk;
+    int64_t q = i / p->n_col_task / p->n_chunk, nr = p->k->nr, many = dw_panels(p);
     int64_t lo = q * p->n_unit / p->n_part, hi = (q + 1) * p->n_unit / p->n_part;
-    int64_t p0 = task * p->panels_a_task, p1 = min64(p0 + p->panels_a_task, p->n_panel);
+    int64_t p0 = task * p->panels_a_task, end = min64(p0 + p->panels_a_task, p->n_panel);
     char *part = p->part + q * p->part_size * p->es;
+    gradient g = { .at = p->packed + worker * many * DW_PIXELS * nr * p->es };
     for (int64_t u = lo; u < hi; u++) {
-        int64_t bx = u % p->n_bw, by = u / p->n_bw % p->n_bh, b = u / p->n_bw / p->n_bh * p->bn;
-        int64_t images = min64(p->bn, v->batch - b), oy = by * p->bh,
-                rows = min64(p->bh, v->oh - oy);
-        int64_t ox = bx * p->bw, cols = min64(p->bw, v->ow - ox), seg[3 * DW_PIXELS];
-        for (int64_t k = 0; k < images * rows; k++) {
-            seg[3 * k] = k / rows * p->image + k % rows * v->sh * p->row;
-            seg[3 * k + 1] = k / rows * v->yb + k % rows * v->yh;
-            seg[3 * k + 2] = cols;
+        block k = block_at(p, u);
+        const char *a = block_input(p, worker, &k, chunk);
+        list_gradient(p, &k, &g);
+        for (int64_t from = p0; from < end; from += many) {
+            int64_t to = min64(from + many, end);
+            pack_gradient(p, &k, from, to, &g);
+            for (int64_t panel = from; panel < to; panel++) {
+                dw_panel d = { .g = g.at + (panel - from) * DW_PIXELS * nr * p->es,
+                               .seg = g.seg[panel == p->n_panel - 1], .n_seg = g.n_seg,
+                               .width = panel_width(p, panel),
+                               .out = part + panel * p->rows * nr * p->es, .add = u > lo };
+                dw_block(p, &d, a, chunk);
+            }
         }
-        const char *a = block_input(p, worker, b, images, oy, rows, ox, cols);
-        const char *g = v->y + (b * v->yb + oy * v->yh + ox * v->yw) * p->es;
-        for (int64_t panel = p0; panel < p1; panel++)
-            dw_block(p, a, g, images * rows, seg, panel, part, u > lo);
     }
 }
 
-/* A few output channels from [tap][in][out] to [out][in][tap]. */
-enum { UNPACK = 16 };
-
+/* A panel from [tap][in][out] to [out][in][tap]. */
 static void unpack_chunk(void *arg, int64_t i, int worker)
 {
     const plan *p = arg;
     const tlvi_conv *v = &p->v;
-    int64_t o = i * UNPACK, n = min64(UNPACK, v->oc - o);
-    char *tmp = p->packed + worker * UNPACK * p->rows * p->es;
-    p->k->transpose((size_t)p->rows, (size_t)n, p->part + o * p->es, p->ldp, tmp, p->rows);
+    int64_t o = i * p->k->nr, n = panel_cols(p, i), rows = p->rows;
+    const char *from = p->part + o * rows * p->es;
+    char *to = p->dw + o * v->w_out * p->es;
+    char *tmp = p->packed + worker * p->k->nr * rows * p->es;
+    if (v->n_tap == 1) {
+        p->k->transpose((size_t)rows, (size_t)n, from, panel_width(p, i), to, v->w_out);
+        return;
+    }
+    p->k->transpose((size_t)rows, (size_t)n, from, panel_width(p, i), tmp, rows);
     for (int64_t q = 0; q < n; q++)
-        p->k->transpose((size_t)v->n_tap, (size_t)v->ic, tmp + q * p->rows * p->es, v->ic,
-                        p->dw + (o + q) * v->w_out * p->es, v->n_tap);
+        p->k->transpose((size_t)v->n_tap, (size_t)v->ic, tmp + q * rows * p->es, v->ic,
+                        to + q * v->w_out * p->es, v->n_tap);
+}
+
+/* Blocks of pixels, chunks of channels and parts of the sum, by shape alone. */
+static void plan_dw(plan *p, tlv_ctx *c, const tlvi_conv *v)
+{
+    plan_input(p, c, v);
+    plan_blocks(p, DW_PIXELS, min64(v->ic, DW_CHUNK_LEAST), DW_STRIP_BYTES);
+    int64_t pixels = p->bn * strip_rows(p, p->bh) * strip_cols(p, p->bw);
+    int64_t channels = max64(DW_CHUNK_LEAST, DW_STRIP_BYTES / (pixels * p->es));
+    cut_channels(p, ceil_div(v->ic, channels));
+    // pixels whose channels are read a few at a time are worth a copy in one go
+    if (p->v.sw * p->v.xw * p->es > 128) p->in_place = 0;
+    plan_pitch(p, 256);
+    p->rows = v->n_tap * v->ic;
+    p->part_size = p->rows * p->n_panel * p->k->nr;
+    p->n_unit = count_blocks(p);
+    int64_t work = p->v.batch * p->v.oh * p->v.ow * p->rows * v->oc;
+    p->n_part = min64(tlvi_count_parts(p->n_unit, p->part_size * p->es, work),
+                      ceil_div(DW_TASKS, p->n_chunk));
 }
 
 tlv_status tlvi_conv_dw_run(tlv_ctx *c, const tlvi_conv *v, char *dw)
@@ -454,34 +603,22 @@ tlv_status tlvi_conv_dw_run(tlv_ctx *c, const tlvi_conv *v, char *dw)
         return c->err;
     }
     plan p;
-    plan_input(&p, c, v, 0);
-    plan_blocks(&p, DW_PIXELS);
-    if (p.n_bh * p.n_bw == 1)
-        p.bn = max64(1, min64(p.v.batch, min64(DW_PIXELS / (p.bh * p.bw), DW_STRIP_BYTES / max64(1,
-                     strip_rows(&p, p.bh) * strip_cols(&p, p.bw) * v->ic * p.es))));
-    plan_pitch(&p, 0);
+    plan_dw(&p, c, v);
     p.dw = dw;
-    p.rows = v->n_tap * v->ic;
-    p.ldp = ceil_div(v->oc, 16) * 16;
-    p.part_size = p.rows * p.ldp;
-    p.n_unit = ceil_div(p.v.batch, p.bn) * p.n_bh * p.n_bw;
-    p.n_part = tlvi_count_parts(p.n_unit, p.part_size * p.es, pixels * p.rows * v->oc);
-    p.n_panel = ceil_div(v->oc, p.k->nr);
-    int64_t want = ceil_div(threads > 1 ? 2 * threads : 1, p.n_part);
-    p.panels_a_task = ceil_div(p.n_panel, min64(p.n_panel, want));
-    p.n_col_task = ceil_div(p.n_panel, p.panels_a_task);
-
+    cut_panels(&p, ceil_div(threads > 1 ? 4 * threads : 1, p.n_part * p.n_chunk));
     int64_t strips = threads * p.strip_bytes, parts = p.n_part * p.part_size * p.es;
-    int64_t all = strips + parts + threads * UNPACK * p.rows * p.es;
+    int64_t room = max64(dw_panels(&p) * DW_PIXELS, p.rows) * p.k->nr * p.es;
+    int64_t all = strips + parts + threads * room;
     char *mem = tlvi_alloc(c, (size_t)all);
     if (!mem) return c->err;
     p.strip = mem;
     p.part = mem + strips;
     p.packed = mem + strips + parts;
-    int64_t cost = pixels / p.n_part * p.rows * min64(v->oc, p.panels_a_task * p.k->nr) / 32;
-    tlvi_parallel_for(c, p.n_part * p.n_col_task, max64(1, cost), dw_chunk, &p);
+    int64_t cost = pixels / p.n_part * p.rows / p.n_chunk
+                   * min64(v->oc, p.panels_a_task * p.k->nr) / 32;
+    tlvi_parallel_for(c, p.n_part * p.n_chunk * p.n_col_task, max64(1, cost), dw_chunk, &p);
     tlvi_sum_parts(c, p.k, (size_t)p.es, p.n_part, p.part_size, p.part);
-    tlvi_parallel_for(c, ceil_div(v->oc, UNPACK), p.rows * 8, unpack_chunk, &p);
+    tlvi_parallel_for(c, p.n_panel, p.rows * p.k->nr / 2, unpack_chunk, &p);
     tlvi_free(c, mem, (size_t)all);
     return c->err;
 }

@@ -44,6 +44,7 @@ typedef struct tlvi_norm_apply {
     ptrdiff_t ldx, ldr, ldy;
     const void *x, *mean, *scale, *shift, *residual;
     void *y;
+    int stream;                     /* y is so large that it need not go through the caches */
 } tlvi_norm_apply;
 
 /* The gradient g of such a y; everything else is what the kernel at hand needs. */
@@ -51,10 +52,12 @@ typedef struct tlvi_norm_grad {
     tlvi_gate gate;
     size_t rows, n;
     ptrdiff_t ldg, ldx, ldy;
-    const void *g, *x, *y;          /* x may be NULL; y is read if there is a gate */
+    const void *g, *x, *y;          /* x may be NULL; y is read if there is a gate; without y the */
+    const void *scale, *shift;      /* gate is that of (x - mean) scale + shift, rows of n */
     const void *mean, *rstd;        /* rows of n */
     const void *a, *b, *c;          /* rows of n */
     void *gated;                    /* of norm_grad_sums: receives t, dense; or NULL */
+    int stream;                     /* results need not go through the caches */
 } tlvi_norm_grad;
 
 /* What follows a convolution on the way out: y = min(hi, max(lo, y scale + shift + res)).  scale

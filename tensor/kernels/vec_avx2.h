@@ -21,6 +21,8 @@ static inline vm vm_first(size_t n)
 }
 static inline vf vf_load(const T *p) { return _mm256_loadu_pd(p); }
 static inline void vf_store(T *p, vf x) { _mm256_storeu_pd(p, x); }
+static inline void vf_stream(T *p, vf x) { _mm256_stream_pd(p, x); }
+static inline void vf_stream_end(void) { _mm_sfence(); }
 static inline vf vf_load_m(vm m, const T *p)
 {
     return _mm256_maskload_pd(p, _mm256_castpd_si256(m));
@@ -114,6 +116,8 @@ static inline vm vm_first(size_t n)
 }
 static inline vf vf_load(const T *p) { return _mm256_loadu_ps(p); }
 static inline void vf_store(T *p, vf x) { _mm256_storeu_ps(p, x); }
+static inline void vf_stream(T *p, vf x) { _mm256_stream_ps(p, x); }
+static inline void vf_stream_end(void) { _mm_sfence(); }
 static inline vf vf_load_m(vm m, const T *p)
 {
     return _mm256_maskload_ps(p, _mm256_castps_si256(m));

@@ -15,6 +15,8 @@ typedef __mmask16 vm;
 static inline vm vm_first(size_t n) { return (vm)(n < 16 ? (1u << n) - 1 : 0xffffu); }
 static inline vf vf_load(const T *p) { return _mm512_loadu_ps(p); }
 static inline void vf_store(T *p, vf x) { _mm512_storeu_ps(p, x); }
+static inline void vf_stream(T *p, vf x) { _mm512_stream_ps(p, x); }
+static inline void vf_stream_end(void) { _mm_sfence(); }
 static inline vf vf_load_m(vm m, const T *p) { return _mm512_maskz_loadu_ps(m, p); }
 static inline void vf_store_m(vm m, T *p, vf x) { _mm512_mask_storeu_ps(p, m, x); }
 static inline vf vf_set(T x) { return _mm512_set1_ps(x); }

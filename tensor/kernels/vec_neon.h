@@ -19,6 +19,8 @@ static inline vm vm_first(size_t n)
 }
 static inline vf vf_load(const T *p) { return vld1q_f32(p); }
 static inline void vf_store(T *p, vf x) { vst1q_f32(p, x); }
+static inline void vf_stream(T *p, vf x) { vst1q_f32(p, x); }
+static inline void vf_stream_end(void) {}
 static inline vf vf_load_m(vm m, const T *p)
 {
     vf x = vdupq_n_f32(0);

@@ -18,6 +18,8 @@
  *   vf_hsum                 sum of the lanes: halves added to halves
  *   vf_hmax, vf_hmin        of the lanes, no NaN among them
  *   vf_prefetch(p)          into L1; a macro, since gcc drops calls of functions that only prefetch
+ *   vf_stream(p, x)         a store past the caches, p a multiple of the vector's size;
+ *   vf_stream_end()         after the last of them
  *   vf_transpose(r)         VF_N x VF_N matrix of rows r[0 .. VF_N-1], in place
  * f32 only, for exp and log:
  *   vf_pow2i(n)             2^n; n whole, -127 (then 0) <= n <= 127
@@ -46,6 +48,8 @@ typedef int vm;
 
 static inline vf vf_load(const T *p) { return *p; }
 static inline void vf_store(T *p, vf x) { *p = x; }
+static inline void vf_stream(T *p, vf x) { *p = x; }
+static inline void vf_stream_end(void) {}
 static inline vf vf_load_m(vm m, const T *p) { return m ? *p : 0; }
 static inline void vf_store_m(vm m, T *p, vf x) { if (m) *p = x; }
 static inline vf vf_set(T x) { return x; }
