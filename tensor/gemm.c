@@ -1,12 +1,17 @@
 /* gemm.c -- matrix products in blocks.
  *
  * The unit of work is gemm_tile: up to mr rows by nr columns along a block of kc terms.  Rows are
- * cut into balanced panels (197 = 2 x 14 + 13 x 13, no rest), columns into panels of nr.  Two ways:
+ * cut into balanced panels (197 = 2 x 14 + 13 x 13, no rest), columns into panels of nr.  The ways:
+ *   row       one row against contiguous rows of B, which pass by once.
  *   direct    few rows, or little work: A is read where it lies, B too where its rows are
- * contiguous; threads take column panels. blocked   for each block of k: pack B's panels into
- * [kc][nr] runs, A's into [kc][rows] unless it can be read in place, then threads take blocks of C
- * that keep their part of A in the L2 cache while panels of B pass through L1. Both go through the
- * same tile with the same cuts of k, so they give the same bits. */
+ *             contiguous; threads take column panels.
+ *   grouped   A is packed once, or read in place; threads take groups of B's panels, pack them into
+ *             [kc][nr] runs that stay in their L2 cache, and pass A's panels over them.
+ *   blocked   A is too large for that: for each block of k, B's panels and A's are packed, then
+ *             threads take blocks of C that keep their part of A in the L2 cache while panels of B
+ *             pass through L1.
+ * All but the first go through the same tile, and all have the same cuts of k, so they give the
+ * same bits. */
 #include "tensor/gemm.h"
 
 enum {
@@ -15,10 +20,14 @@ enum {
     B_BLOCK_BYTES = 6 << 20,            /* packed B of one block of k: a part of the L3 cache */
     A_BLOCK_BYTES = 4 << 20,            /* packed A, too */
     A_TASK_BYTES = 448 << 10,           /* one task's part of A: a part of the L2 cache */
+    GROUP_A_BYTES = 8 << 20,            /* packed A of the grouped way */
+    GROUP_PANELS = 8,                   /* of B */
+    ROW_COLS = 4096,                    /* of one row at a time */
     FINISH_PANELS = 8,                  /* column panels between a tile and its epilogue */
     PACK_PANELS = 8,                    /* panels that one task packs ... */
     PACK_STEP = 16,                     /* ... in turns of so many k, to read memory in long runs */
-    B_IN_PLACE_ROWS = 8                 /* row panels */
+    B_IN_PLACE_ROWS = 8,                /* row panels */
+    B_IN_PLACE_K = 256
 };
 
 typedef struct plan {
@@ -34,7 +43,8 @@ typedef struct plan {
     int64_t k0, kc;
     int64_t col_lo, col_hi, row_lo, row_hi;         // panels
     int64_t task_rows, task_cols, n_col_tasks;      // panels a task, tasks a row of blocks
-    int64_t direct_cols;                            // direct: panels a task
+    int64_t direct_cols;                            // direct, grouped, row: panels a task
+    int64_t group_rows;                             // grouped: row panels a task
 } plan;
 
 static inline int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -103,6 +113,13 @@ static void finish(const plan *p, int64_t row, int64_t rows, int64_t col, int64_
 }
 
 static inline int has_finish(const tlvi_gemm_job *j) { return j->bias || j->residual || j->act; }
+
+/* c NULL: on this thread. */
+static void run_tasks(tlv_ctx *c, int64_t n, int64_t cost, tlvi_chunk_fn fn, plan *p)
+{
+    if (c) tlvi_parallel_for(c, n, cost, fn, p);
+    else for (int64_t i = 0; i < n; i++) fn(p, i, 0);
+}
 
 /* ---- direct ---------------------------------------------------------------------------------- */
 
@@ -216,11 +233,12 @@ static int reads_a_in_place(const plan *p)
     return j->csa * (int64_t)p->size <= 1024;
 }
 
-/* So can B where its rows are contiguous and few rows of A pass over it; but not a last panel that
- * whole vectors would overrun, so that one is packed in any case. */
+/* So can B where its rows are contiguous and a panel is short and few rows of A pass over it; but
+ * not a last panel that whole vectors would overrun, so that one is packed in any case. */
 static int reads_b_in_place(const plan *p)
 {
-    return !p->j->pack_b && p->j->csb == 1 && p->row_panels <= B_IN_PLACE_ROWS;
+    return !p->j->pack_b && p->j->csb == 1 && p->row_panels <= B_IN_PLACE_ROWS
+           && (p->row_panels == 1 || p->j->k <= B_IN_PLACE_K);
 }
 
 static inline int lies_in_place(const plan *p, int64_t panel)
@@ -332,6 +350,124 @@ static void block_task(void *arg, int64_t task, int worker)
     }
 }
 
+/* ---- grouped --------------------------------------------------------------------------------- */
+
+/* Whole columns of B, so that no thread waits for another's packing: pays while all of A, packed,
+ * is a part of the L3 cache. */
+static int is_grouped(const plan *p)
+{
+    const tlvi_gemm_job *j = p->j;
+    return p->a_in_place || j->m * j->k * (int64_t)p->size <= GROUP_A_BYTES;
+}
+
+/* Packs panels lo .. hi-1 of B for the block [k0, k0+kc) into dst, kc * nr elements each. */
+static void pack_group(const plan *p, int64_t lo, int64_t hi, int64_t k0, int64_t kc, char *dst)
+{
+    const tlvi_gemm_job *j = p->j;
+    int64_t step = !j->pack_b && j->csb == 1 ? PACK_STEP : kc;
+    for (int64_t at = 0; at < kc; at += step)
+        for (int64_t i = lo; i < hi; i++) {
+            if (lies_in_place(p, i)) continue;
+            int cols = panel_cols(p, i), width = panel_width(p, cols);
+            int64_t col = i * p->nr, n = min64(step, kc - at);
+            char *to = dst + (size_t)((i - lo) * p->nr * kc + at * width) * p->size;
+            if (j->pack_b) j->pack_b(j->pack_user, col, cols, k0 + at, n, width, to);
+            else p->k->gemm_pack_b(cols, width, n, b_at(p, k0 + at, col), j->rsb, j->csb, to);
+        }
+}
+
+/* Rows of one panel of A, at this block of k, times one panel of B. */
+static inline void group_tile(const plan *p, int64_t row, int rows, int64_t panel, int64_t lo,
+                              int64_t k0, int64_t kc, const char *packed)
+{
+    const tlvi_gemm_job *j = p->j;
+    int cols = panel_cols(p, panel), add = j->accumulate || k0 > 0;
+    int64_t col = panel * p->nr, ldb = panel_width(p, cols), rsa = 1, csa = rows;
+    const char *a = p->pa, *b = packed + (size_t)((panel - lo) * p->nr * kc) * p->size;
+    if (lies_in_place(p, panel)) {
+        b = b_at(p, k0, col);
+        ldb = j->rsb;
+    }
+    if (p->a_in_place) {
+        a = a_at(p, row, k0);
+        rsa = j->rsa;
+        csa = j->csa;
+    } else {
+        a += (size_t)(k0 * j->m + row * kc) * p->size;
+    }
+    p->k->gemm_tile(rows, cols, kc, a, rsa, csa, b, ldb, c_at(p, row, col), j->ldc, add);
+}
+
+static void group_task(void *arg, int64_t task, int worker)
+{
+    const plan *p = arg;
+    const tlvi_gemm_job *j = p->j;
+    int64_t n_row_tasks = ceil_div(p->row_panels, p->group_rows);
+    int64_t lo = task / n_row_tasks * p->direct_cols, hi = min64(lo + p->direct_cols, p->col_panels);
+    int64_t i_lo = task % n_row_tasks * p->group_rows;
+    int64_t i_hi = min64(i_lo + p->group_rows, p->row_panels);
+    int64_t row_lo = panel_row(p, i_lo), row_hi = panel_row(p, i_hi);
+    char *packed = p->pb + (size_t)worker * p->pb_bytes;
+    for (int64_t k0 = 0; k0 < j->k; k0 += p->k->kc) {
+        int64_t kc = min64(p->k->kc, j->k - k0);
+        pack_group(p, lo, hi, k0, kc, packed);
+        for (int64_t i = i_lo, row = row_lo; i < i_hi; i++) {
+            int64_t next = panel_row(p, i + 1);
+            for (int64_t panel = lo; panel < hi; panel++)
+                group_tile(p, row, (int)(next - row), panel, lo, k0, kc, packed);
+            row = next;
+        }
+    }
+    if (has_finish(j)) {
+        int64_t from = lo * p->nr, to = min64(hi * p->nr, j->n);
+        finish(p, row_lo, row_hi - row_lo, from, to - from);
+    }
+}
+
+/* PACK_PANELS panels of A at one block of k. */
+static void group_pack_a(void *arg, int64_t task, int worker)
+{
+    (void)worker;
+    const plan *p = arg;
+    const tlvi_gemm_job *j = p->j;
+    int64_t n = ceil_div(p->row_panels, PACK_PANELS);
+    int64_t lo = task % n * PACK_PANELS, hi = min64(lo + PACK_PANELS, p->row_panels);
+    int64_t k0 = task / n * p->k->kc, kc = min64(p->k->kc, j->k - k0);
+    int64_t step = !j->pack_a && j->rsa == 1 ? PACK_STEP : kc;
+    for (int64_t at = 0; at < kc; at += step)
+        for (int64_t i = lo; i < hi; i++) {
+            int64_t row = panel_row(p, i), len = min64(step, kc - at);
+            int rows = (int)(panel_row(p, i + 1) - row);
+            char *to = p->pa + (size_t)(k0 * j->m + row * kc + at * rows) * p->size;
+            if (j->pack_a) j->pack_a(j->pack_user, row, rows, k0 + at, len, rows, to);
+            else p->k->gemm_pack_a(rows, len, a_at(p, row, k0 + at), j->rsa, j->csa, to);
+        }
+}
+
+/* Groups of panels, fewer if threads would go idle; then rows are cut, too. */
+static void size_groups(plan *p, int threads)
+{
+    int64_t kc = min64(p->j->k, p->k->kc), want = threads > 1 ? 4 * threads : 1;
+    p->direct_cols = min64(GROUP_PANELS, ceil_div(p->col_panels, want));
+    int64_t tasks = ceil_div(p->col_panels, p->direct_cols);
+    p->group_rows = ceil_div(p->row_panels, min64(p->row_panels, ceil_div(want, tasks)));
+    p->pb_bytes = ((size_t)(p->direct_cols * p->nr * kc) * p->size + 63) & ~(size_t)63;
+    p->pa_bytes = p->a_in_place ? 0 : (size_t)(p->j->m * p->j->k) * p->size;
+}
+
+static void run_groups(tlv_ctx *c, plan *p)
+{
+    const tlvi_gemm_job *j = p->j;
+    int64_t kc = min64(j->k, p->k->kc);
+    if (!p->a_in_place)
+        run_tasks(c, ceil_div(p->row_panels, PACK_PANELS) * ceil_div(j->k, p->k->kc),
+                  kc * p->k->mr * PACK_PANELS / 4, group_pack_a, p);
+    int64_t n = ceil_div(p->col_panels, p->direct_cols) * ceil_div(p->row_panels, p->group_rows);
+    run_tasks(c, n, j->m * j->n * j->k / n / 20, group_task, p);
+}
+
+/* ---- blocked, continued ---------------------------------------------------------------------- */
+
 /* Tasks of the block at work: as many rows as fit the L2 cache, fewer if threads would go idle;
  * then columns are cut, too.  Only outputs are cut, so this may depend on the number of threads. */
 static void cut_tasks(plan *p, int threads)
@@ -351,13 +487,6 @@ static void cut_tasks(plan *p, int threads)
         p->task_rows = ceil_div(rows, row_tasks);           // balanced
     }
     p->n_col_tasks = ceil_div(cols, p->task_cols);
-}
-
-/* c NULL: on this thread. */
-static void run_tasks(tlv_ctx *c, int64_t n, int64_t cost, tlvi_chunk_fn fn, plan *p)
-{
-    if (c) tlvi_parallel_for(c, n, cost, fn, p);
-    else for (int64_t i = 0; i < n; i++) fn(p, i, 0);
 }
 
 /* How many panels of B and A one block holds, and the bytes for them. */
@@ -446,12 +575,16 @@ tlv_status tlvi_gemm(tlv_ctx *c, const tlvi_gemm_job *job)
 
     int64_t b_panels, a_panels;
     size_blocks(&p, &b_panels, &a_panels);
-    char *scratch = tlvi_alloc(c, p.pb_bytes + p.pa_bytes);
+    int grouped = is_grouped(&p);
+    if (grouped) size_groups(&p, threads);
+    size_t pb = p.pb_bytes * (size_t)(grouped ? threads : 1);
+    char *scratch = tlvi_alloc(c, pb + p.pa_bytes);
     if (!scratch) return c->err;
     p.pb = scratch;
-    p.pa = scratch + p.pb_bytes;
-    run_blocks(c, &p, threads, b_panels, a_panels);
-    tlvi_free(c, scratch, p.pb_bytes + p.pa_bytes);
+    p.pa = scratch + pb;
+    if (grouped) run_groups(c, &p);
+    else run_blocks(c, &p, threads, b_panels, a_panels);
+    tlvi_free(c, scratch, pb + p.pa_bytes);
     return TLV_OK;
 }
 
