@@ -2,7 +2,6 @@
  *
  * The unit of work is gemm_tile: up to mr rows by nr columns along a block of kc terms.  Rows are
  * cut into balanced panels (197 = 2 x 14 + 13 x 13, no rest), columns into panels of nr.  The ways:
- *   row       one row against contiguous rows of B, which pass by once.
  *   direct    few rows, or little work: A is read where it lies, B too where its rows are
  *             contiguous; threads take column panels.
  *   grouped   A is packed once, or read in place; threads take groups of B's panels, pack them into
@@ -10,8 +9,7 @@
  *   blocked   A is too large for that: for each block of k, B's panels and A's are packed, then
  *             threads take blocks of C that keep their part of A in the L2 cache while panels of B
  *             pass through L1.
- * All but the first go through the same tile, and all have the same cuts of k, so they give the
- * same bits. */
+ * All go through the same tile with the same cuts of k, so they give the same bits. */
 #include "tensor/gemm.h"
 
 enum {
@@ -22,7 +20,6 @@ enum {
     A_TASK_BYTES = 448 << 10,           /* one task's part of A: a part of the L2 cache */
     GROUP_A_BYTES = 8 << 20,            /* packed A of the grouped way */
     GROUP_PANELS = 8,                   /* of B */
-    ROW_COLS = 4096,                    /* of one row at a time */
     FINISH_PANELS = 8,                  /* column panels between a tile and its epilogue */
     PACK_PANELS = 8,                    /* panels that one task packs ... */
     PACK_STEP = 16,                     /* ... in turns of so many k, to read memory in long runs */
@@ -43,7 +40,7 @@ typedef struct plan {
     int64_t k0, kc;
     int64_t col_lo, col_hi, row_lo, row_hi;         // panels
     int64_t task_rows, task_cols, n_col_tasks;      // panels a task, tasks a row of blocks
-    int64_t direct_cols;                            // direct, grouped, row: panels a task
+    int64_t direct_cols;                            // direct, grouped: panels a task
     int64_t group_rows;                             // grouped: row panels a task
 } plan;
 
@@ -403,7 +400,8 @@ static void group_task(void *arg, int64_t task, int worker)
     const plan *p = arg;
     const tlvi_gemm_job *j = p->j;
     int64_t n_row_tasks = ceil_div(p->row_panels, p->group_rows);
-    int64_t lo = task / n_row_tasks * p->direct_cols, hi = min64(lo + p->direct_cols, p->col_panels);
+    int64_t lo = task / n_row_tasks * p->direct_cols;
+    int64_t hi = min64(lo + p->direct_cols, p->col_panels);
     int64_t i_lo = task % n_row_tasks * p->group_rows;
     int64_t i_hi = min64(i_lo + p->group_rows, p->row_panels);
     int64_t row_lo = panel_row(p, i_lo), row_hi = panel_row(p, i_hi);
