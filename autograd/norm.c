@@ -82,7 +82,7 @@ tlv_tensor *tlvi_norm_vector(tlv_ctx *c, int dtype, int64_t n, const double *v)
 
 typedef struct ln_attr { int n_dims; double eps; } ln_attr;
 
-enum { LN_VALUES = 8192, LN_BLOCK = 64, LN_PARTIAL_BYTES = 8 << 20 };
+enum { LN_VALUES = 8192, LN_GRAD_VALUES = 24576, LN_LEAST = 16, LN_PARTIAL_BYTES = 8 << 20 };
 
 /* x as rows of n, taken in blocks of `per` rows. */
 typedef struct ln_job {
@@ -209,49 +209,45 @@ TLVI_EXEC(LAYER_NORM)
     return tlv_layer_norm(c, tlvi_in(n, 0), at->n_dims, tlvi_in(n, 1), tlvi_in(n, 2), at->eps);
 }
 
-static void ln_dx_chunk(void *arg, int64_t b, int worker)
+/* A block of rows: dx, and the sums for gamma and beta while the rows are in the cache. */
+static void ln_grad_chunk(void *arg, int64_t b, int worker)
 {
     (void)worker;
     const ln_job *j = arg;
     int64_t row = b * j->per;
-    size_t at = (size_t)row * j->size;
-    j->k->norm_rows_dx(ln_rows(j, b), (size_t)j->n, at_row(j, j->g, row), at_row(j, j->x, row),
-                       j->gamma, j->mean + at, j->rstd + at, (char *)at_row(j, j->y, row));
-}
-
-static void ln_sums_chunk(void *arg, int64_t b, int worker)
-{
-    (void)worker;
-    const ln_job *j = arg;
-    int64_t row = b * j->per;
-    size_t at = (size_t)row * j->size, to = (size_t)(b * j->n) * j->size;
-    const char *mean = j->x ? j->mean + at : NULL, *rstd = j->x ? j->rstd + at : NULL;
-    j->k->norm_rows_sums(ln_rows(j, b), (size_t)j->n, at_row(j, j->g, row), at_row(j, j->x, row),
-                         mean, rstd, j->part0 + to, j->part1 + to);
+    size_t rows = ln_rows(j, b), n = (size_t)j->n, at = (size_t)row * j->size;
+    const char *g = at_row(j, j->g, row), *x = at_row(j, j->x, row);
+    if (j->y)
+        j->k->norm_rows_dx(rows, n, g, x, j->gamma, j->mean + at, j->rstd + at,
+                           (char *)at_row(j, j->y, row));
+    if (!j->part0) return;
+    const char *of = j->part1 ? x : NULL;           // without gamma's gradient only the sum of g
+    size_t to = (size_t)(b * j->n) * j->size;
+    j->k->norm_rows_sums(rows, n, g, of, of ? j->mean + at : NULL, of ? j->rstd + at : NULL,
+                         j->part0 + to, of ? j->part1 + to : NULL);
 }
 
 /* dgamma = sum g h, dbeta = sum g over the rows: blocks, then their sums in index order. */
-static void ln_side_grads(tlv_ctx *c, const tlvi_node *n, ln_job *j, tlv_tensor **d)
+static void ln_run_grad(tlv_ctx *c, const tlvi_node *n, ln_job *j, tlv_tensor **d)
 {
-    const tlv_tensor *x = tlvi_in(n, 0);
-    tlv_shape s = last_dims(x, ((const ln_attr *)n->attr)->n_dims);
-    for (int i = 1; i <= 2; i++)
-        if (wants(n, i)) d[i] = tlvi_new(c, (tlv_dtype)x->dtype, s);
     int64_t least = j->rows * j->n * 2 * (int64_t)j->size / LN_PARTIAL_BYTES;
-    ln_cut(j, least > LN_BLOCK ? least : LN_BLOCK);
+    int64_t per = LN_GRAD_VALUES / (j->n ? j->n : 1);
+    if (per < LN_LEAST) per = LN_LEAST;
+    ln_cut(j, per > least ? per : least);
+    int sides = wants(n, 1) || wants(n, 2);
     size_t part = (size_t)(j->blocks * j->n) * j->size, sums = (size_t)j->n * sizeof(double);
     size_t bytes = 2 * part + sums + 1;
-    double *sum = c->err ? NULL : tlvi_alloc(c, bytes);
-    if (!sum) return;
-    j->part0 = (char *)(sum + j->n);
-    j->part1 = j->part0 + part;
-    if (j->n > 0) tlvi_parallel_for(c, j->blocks, j->per * j->n / 4 + 1, ln_sums_chunk, j);
+    double *sum = sides ? tlvi_alloc(c, bytes) : NULL;
+    if (sides && !sum) return;
+    if (sides) j->part0 = (char *)(sum + j->n);
+    if (wants(n, 1)) j->part1 = j->part0 + part;
+    if (j->n > 0) tlvi_parallel_for(c, j->blocks, j->per * j->n, ln_grad_chunk, j);
     for (int i = 1; i <= 2; i++) {
         if (!wants(n, i)) continue;
         j->k->norm_join_sums((size_t)j->blocks, (size_t)j->n, i == 1 ? j->part1 : j->part0, sum);
         j->k->from_f64((size_t)j->n, sum, tlvi_ptr(d[i]));
     }
-    tlvi_free(c, sum, bytes);
+    if (sides) tlvi_free(c, sum, bytes);
 }
 
 static void ln_fused(tlv_ctx *c, const tlvi_node *n, const tlv_tensor *g, tlv_tensor **d)
@@ -259,8 +255,13 @@ static void ln_fused(tlv_ctx *c, const tlvi_node *n, const tlv_tensor *g, tlv_te
     const tlv_tensor *x = tlvi_in(n, 0), *rg = tlvi_row_major(c, g), *rx = NULL, *gamma = NULL;
     if (wants(n, 0) || wants(n, 1)) rx = tlvi_row_major(c, x);
     if (wants(n, 0)) gamma = tlvi_row_major(c, tlvi_in(n, 1));
+    int n_dims = ((const ln_attr *)n->attr)->n_dims;
+    tlv_shape side = last_dims(x, n_dims);
+    if (wants(n, 0)) d[0] = tlvi_new(c, (tlv_dtype)x->dtype, tlv_shape_of(x));
+    for (int i = 1; i <= 2; i++)
+        if (wants(n, i)) d[i] = tlvi_new(c, (tlv_dtype)x->dtype, side);
     if (c->err) return;
-    ln_job j = ln_begin(c, x, ((const ln_attr *)n->attr)->n_dims);
+    ln_job j = ln_begin(c, x, n_dims);
     j.g = tlvi_ptr(rg);
     j.gamma = gamma ? tlvi_ptr(gamma) : NULL;
     if (rx) {
@@ -268,14 +269,8 @@ static void ln_fused(tlv_ctx *c, const tlvi_node *n, const tlv_tensor *g, tlv_te
         j.mean = tlvi_ptr(tlvi_aux(n, 0));
         j.rstd = tlvi_ptr(tlvi_aux(n, 1));
     }
-    if (wants(n, 0)) {
-        d[0] = tlvi_new(c, (tlv_dtype)x->dtype, tlv_shape_of(x));
-        if (!d[0]) return;
-        j.y = tlvi_ptr(d[0]);
-        if (j.n > 0) tlvi_parallel_for(c, j.blocks, j.per * j.n / 4 + 1, ln_dx_chunk, &j);
-    }
-    if (!wants(n, 1)) j.x = NULL;
-    if (wants(n, 1) || wants(n, 2)) ln_side_grads(c, n, &j, d);
+    if (wants(n, 0)) j.y = tlvi_ptr(d[0]);
+    ln_run_grad(c, n, &j, d);
 }
 
 /* Over `axes`, h = (x - mean) rstd;  dx = rstd (t - mean of t - h (mean of t h)) for a gradient t

@@ -145,6 +145,36 @@ static pool_job job_of(tlv_ctx *c, const tlv_tensor *x, const tlv_tensor *y, con
                        .p = p };
 }
 
+/* first[i] .. last[i]-1: the windows that hold place i, dilated ones among others that do not;  share[o]: what o gives to each of its
+ * places. */
+static void list_windows(const axis *a, int exclude, int64_t *first, int64_t *last, double *share)
+{
+    for (int64_t i = 0; i < a->n; i++) first[i] = last[i] = 0;
+    for (int64_t o = 0; o < a->out; o++) {
+        window w = window_of(a, o, exclude);
+        share[o] = w.share;
+        for (int64_t k = 0; k < w.count; k++) {
+            int64_t i = w.lo + k * a->dil;
+            if (last[i] == 0) first[i] = o;
+            last[i] = o + 1;
+        }
+    }
+}
+
+/* Both axes' lists in one block of *bytes. */
+static int64_t *lists_open(tlv_ctx *c, const pool_attr *p, pool_job *j, size_t *bytes)
+{
+    *bytes = (size_t)(2 * (p->h.n + p->w.n) + p->h.out + p->w.out) * sizeof(int64_t);
+    int64_t *h0 = tlvi_alloc(c, *bytes);
+    if (!h0) return NULL;
+    int64_t *h1 = h0 + p->h.n, *w0 = h1 + p->h.n, *w1 = w0 + p->w.n;
+    double *sh = (double *)(void *)(w1 + p->w.n), *sw = sh + p->h.out;
+    list_windows(&p->h, p->exclude, h0, h1, sh);
+    list_windows(&p->w, p->exclude, w0, w1, sw);
+    j->h0 = h0, j->h1 = h1, j->w0 = w0, j->w1 = w1, j->sh = sh, j->sw = sw;
+    return h0;
+}
+
 /* One row of output pixels. */
 static void max_chunk(void *arg, int64_t at, int worker)
 {
@@ -220,10 +250,48 @@ tlv_tensor *tlv_adaptive_max_pool2d(tlv_ctx *c, const tlv_tensor *x, int64_t oh,
     return max_pool(c, "adaptive_max_pool2d", x, &p);
 }
 TLVI_EXEC(MAX_POOL2D) { return max_pool(c, "max_pool2d", tlvi_in(n, 0), n->attr); }
+
+/* One row of places: each gathers from the windows that hold it. */
+static void max_dx_chunk(void *arg, int64_t at, int worker)
+{
+    (void)worker;
+    const pool_job *j = arg;
+    const axis *ah = &j->p->h, *aw = &j->p->w;
+    int64_t b = at / ah->n, y = at % ah->n, h0 = j->h0[y], nh = j->h1[y] - h0;
+    for (int64_t x = 0; x < aw->n; x++) {
+        int64_t w0 = j->w0[x], from = ((b * ah->out + h0) * aw->out + w0) * j->c;
+        j->k->pool_max_dx((size_t)j->c, nh, j->w1[x] - w0, aw->out * j->c, j->c, j->index + from,
+                          j->x + from * j->es, (int32_t)(y * aw->n + x),
+                          j->y + (b * j->yb + y * j->yh + x * j->yw) * j->es);
+    }
+}
+
+static tlv_tensor *max_pool_dx(tlv_ctx *c, const tlv_tensor *g, const tlv_tensor *index,
+                               const pool_attr *p)
+{
+    tlv_shape s = tlv_shape4(g->shape[0], g->shape[1], p->h.n, p->w.n);
+    tlv_tensor *dx = tlvi_new_image(c, (tlv_dtype)g->dtype, s);
+    const tlv_tensor *gi = tlvi_channels_last(c, g), *at = tlvi_channels_last(c, index);
+    if (c->err) return NULL;
+    pool_job j = job_of(c, gi, dx, p);
+    j.index = tlvi_i32(at);
+    size_t bytes;
+    int64_t *list = lists_open(c, p, &j, &bytes);
+    if (!list) return NULL;
+    if (tlvi_numel(dx))
+        tlvi_parallel_for(c, s.dim[0] * s.dim[2], s.dim[3] * (20 + s.dim[1] / 2), max_dx_chunk, &j);
+    tlvi_free(c, list, bytes);
+    return dx;
+}
+
 /* the gradient goes to where each maximum was */
 TLVI_VJP(MAX_POOL2D)
 {
     const pool_attr *p = n->attr;
+    if (!tlvi_recording(c)) {
+        d[0] = max_pool_dx(c, g, tlvi_aux(n, 0), p);
+        return;
+    }
     d[0] = tlvi_window_put(c, g, tlvi_aux(n, 0), p->h.n, p->w.n);
 }
 
@@ -392,21 +460,6 @@ TLVI_VJP(AVG_POOL2D) { d[0] = avg_pool_dx(c, g, n->attr); }
 
 /* ---- its adjoint: an input pixel gathers from the windows that hold it ----------------------- */
 
-/* first[i] .. last[i]-1: the windows that hold place i;  share[o]: what o gives to each of its
- * places. */
-static void list_windows(const axis *a, int exclude, int64_t *first, int64_t *last, double *share)
-{
-    for (int64_t i = 0; i < a->n; i++) first[i] = last[i] = 0;
-    for (int64_t o = 0; o < a->out; o++) {
-        window w = window_of(a, o, exclude);
-        share[o] = w.share;
-        for (int64_t i = w.lo; i < w.lo + w.count; i++) {
-            if (last[i] == 0) first[i] = o;
-            last[i] = o + 1;
-        }
-    }
-}
-
 static void avg_dx_chunk(void *arg, int64_t at, int worker)
 {
     (void)worker;
@@ -426,15 +479,10 @@ static tlv_tensor *avg_pool_dx(tlv_ctx *c, const tlv_tensor *g, const pool_attr 
     tlv_tensor *dx = tlvi_new_image(c, (tlv_dtype)g->dtype, s);
     const tlv_tensor *gi = image(c, g);
     if (c->err) return NULL;
-    size_t bytes = (size_t)(2 * (p->h.n + p->w.n) + p->h.out + p->w.out) * sizeof(int64_t);
-    int64_t *list = tlvi_alloc(c, bytes);
-    if (!list) return NULL;
-    int64_t *h1 = list + p->h.n, *w0 = h1 + p->h.n, *w1 = w0 + p->w.n;
-    double *sh = (double *)(void *)(w1 + p->w.n), *sw = sh + p->h.out;
-    list_windows(&p->h, p->exclude, list, h1, sh);
-    list_windows(&p->w, p->exclude, w0, w1, sw);
     pool_job j = job_of(c, gi, dx, p);
-    j.h0 = list, j.h1 = h1, j.w0 = w0, j.w1 = w1, j.sh = sh, j.sw = sw;
+    size_t bytes;
+    int64_t *list = lists_open(c, p, &j, &bytes);
+    if (!list) return NULL;
     if (tlvi_numel(dx))
         tlvi_parallel_for(c, s.dim[0] * s.dim[2], s.dim[3] * (20 + s.dim[1] / 2), avg_dx_chunk, &j);
     tlvi_free(c, list, bytes);

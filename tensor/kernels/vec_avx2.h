@@ -61,6 +61,11 @@ static inline vm vf_gt(vf a, vf b) { return _mm256_cmp_pd(a, b, _CMP_GT_OQ); }
 static inline vm vf_ge(vf a, vf b) { return _mm256_cmp_pd(a, b, _CMP_GE_OQ); }
 static inline vm vf_eq(vf a, vf b) { return _mm256_cmp_pd(a, b, _CMP_EQ_OQ); }
 static inline vm vf_ne(vf a, vf b) { return _mm256_cmp_pd(a, b, _CMP_NEQ_UQ); }
+static inline vm vm_equal_i32(const int32_t *p, int32_t v)
+{
+    __m128i same = _mm_cmpeq_epi32(_mm_loadu_si128((const __m128i *)p), _mm_set1_epi32(v));
+    return _mm256_castsi256_pd(_mm256_cvtepi32_epi64(same));
+}
 static inline vm vm_and(vm a, vm b) { return _mm256_and_pd(a, b); }
 static inline vm vm_or(vm a, vm b) { return _mm256_or_pd(a, b); }
 static inline vm vm_not(vm a)
@@ -157,6 +162,11 @@ static inline vm vf_gt(vf a, vf b) { return _mm256_cmp_ps(a, b, _CMP_GT_OQ); }
 static inline vm vf_ge(vf a, vf b) { return _mm256_cmp_ps(a, b, _CMP_GE_OQ); }
 static inline vm vf_eq(vf a, vf b) { return _mm256_cmp_ps(a, b, _CMP_EQ_OQ); }
 static inline vm vf_ne(vf a, vf b) { return _mm256_cmp_ps(a, b, _CMP_NEQ_UQ); }
+static inline vm vm_equal_i32(const int32_t *p, int32_t v)
+{
+    __m256i x = _mm256_loadu_si256((const __m256i *)p);
+    return _mm256_castsi256_ps(_mm256_cmpeq_epi32(x, _mm256_set1_epi32(v)));
+}
 static inline vm vm_and(vm a, vm b) { return _mm256_and_ps(a, b); }
 static inline vm vm_or(vm a, vm b) { return _mm256_or_ps(a, b); }
 static inline vm vm_not(vm a)
@@ -211,6 +221,11 @@ static inline vf vf_ldexp(vf x, vf n)
 {
     vf half = vf_floor(vf_mul(n, vf_set(0.5f)));
     return vf_mul(vf_mul(x, vf_pow2i(half)), vf_pow2i(vf_sub(n, half)));
+}
+static inline vf vf_ldexp_normal(vf x, vf n)
+{
+    __m256i e = _mm256_slli_epi32(_mm256_cvtps_epi32(n), 23);
+    return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(x), e));
 }
 static inline vf vf_exponent(vf x)
 {

@@ -53,6 +53,10 @@ static inline vm vf_gt(vf a, vf b) { return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ)
 static inline vm vf_ge(vf a, vf b) { return _mm512_cmp_ps_mask(a, b, _CMP_GE_OQ); }
 static inline vm vf_eq(vf a, vf b) { return _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ); }
 static inline vm vf_ne(vf a, vf b) { return _mm512_cmp_ps_mask(a, b, _CMP_NEQ_UQ); }
+static inline vm vm_equal_i32(const int32_t *p, int32_t v)
+{
+    return _mm512_cmpeq_epi32_mask(_mm512_loadu_si512(p), _mm512_set1_epi32(v));
+}
 static inline vm vm_and(vm a, vm b) { return (vm)(a & b); }
 static inline vm vm_or(vm a, vm b) { return (vm)(a | b); }
 static inline vm vm_not(vm a) { return (vm)~a; }
@@ -101,6 +105,7 @@ static inline vf vf_pow2i(vf n)
     return _mm512_castsi512_ps(_mm512_slli_epi32(b, 23));
 }
 static inline vf vf_ldexp(vf x, vf n) { return _mm512_scalef_ps(x, n); }
+static inline vf vf_ldexp_normal(vf x, vf n) { return _mm512_scalef_ps(x, n); }
 static inline vf vf_exponent(vf x) { return _mm512_getexp_ps(x); }
 static inline vf vf_mantissa(vf x)
 {

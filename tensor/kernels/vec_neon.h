@@ -62,6 +62,10 @@ static inline vm vf_gt(vf a, vf b) { return vcgtq_f32(a, b); }
 static inline vm vf_ge(vf a, vf b) { return vcgeq_f32(a, b); }
 static inline vm vf_eq(vf a, vf b) { return vceqq_f32(a, b); }
 static inline vm vf_ne(vf a, vf b) { return vmvnq_u32(vceqq_f32(a, b)); }
+static inline vm vm_equal_i32(const int32_t *p, int32_t v)
+{
+    return vceqq_s32(vld1q_s32(p), vdupq_n_s32(v));
+}
 static inline vm vm_and(vm a, vm b) { return vandq_u32(a, b); }
 static inline vm vm_or(vm a, vm b) { return vorrq_u32(a, b); }
 static inline vm vm_not(vm a) { return vmvnq_u32(a); }
@@ -95,6 +99,11 @@ static inline vf vf_ldexp(vf x, vf n)
 {
     vf half = vf_floor(vf_mul(n, vf_set(0.5f)));
     return vf_mul(vf_mul(x, vf_pow2i(half)), vf_pow2i(vf_sub(n, half)));
+}
+static inline vf vf_ldexp_normal(vf x, vf n)
+{
+    int32x4_t e = vshlq_n_s32(vcvtq_s32_f32(n), 23);
+    return vreinterpretq_f32_s32(vaddq_s32(vreinterpretq_s32_f32(x), e));
 }
 static inline vf vf_exponent(vf x)
 {

@@ -13,6 +13,7 @@
  *   vf_floor, vf_round      round: to nearest, half to even
  *   vf_lt le gt ge eq ne    -> vm; NaN: only ne is true
  *   vm_first(n)             the first min(n, VF_N) lanes
+ *   vm_equal_i32(p, v)      lanes where p[lane] = v
  *   vm_and or not any       any -> int
  *   vf_select(m, a, b)      m ? a : b
  *   vf_hsum                 sum of the lanes: halves added to halves
@@ -24,6 +25,8 @@
  * f32 only, for exp and log:
  *   vf_pow2i(n)             2^n; n whole, -127 (then 0) <= n <= 127
  *   vf_ldexp(x, n)          x * 2^n rounded once; n whole, -252 <= n <= 254
+ *   vf_ldexp_normal(x, n)   x * 2^n where n is whole and both are normal; else any value, or NaN
+ *                           where x and n are
  *   vf_exponent(x)          floor(log2 x) for normal x > 0
  *   vf_mantissa(x)          x / 2^exponent for normal x > 0: 1 <= m < 2 */
 #ifndef TLVI_VEC_SCALAR_H
@@ -89,6 +92,7 @@ static inline vm vf_ge(vf a, vf b) { return a >= b; }
 static inline vm vf_eq(vf a, vf b) { return a == b; }
 static inline vm vf_ne(vf a, vf b) { return a != b; }
 static inline vm vm_first(size_t n) { return n > 0; }
+static inline vm vm_equal_i32(const int32_t *p, int32_t v) { return *p == v; }
 static inline vm vm_and(vm a, vm b) { return a & b; }
 static inline vm vm_or(vm a, vm b) { return a | b; }
 static inline vm vm_not(vm a) { return !a; }
@@ -117,6 +121,12 @@ static inline vf vf_ldexp(vf x, vf n)
 {
     vf half = vf_floor(n * 0.5f);
     return x * vf_pow2i(half) * vf_pow2i(n - half);
+}
+static inline vf vf_ldexp_normal(vf x, vf n)
+{
+    tlvi_bits b = { .f = x }, e = { .f = n + 12582912.0f };
+    b.u += e.u << 23;
+    return b.f;
 }
 static inline vf vf_exponent(vf x)
 {
