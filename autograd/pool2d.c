@@ -145,8 +145,8 @@ static pool_job job_of(tlv_ctx *c, const tlv_tensor *x, const tlv_tensor *y, con
                        .p = p };
 }
 
-/* first[i] .. last[i]-1: the windows that hold place i, dilated ones among others that do not;  share[o]: what o gives to each of its
- * places. */
+/* first[i] .. last[i]-1: the windows that hold place i, if they are dilated also some that do not;
+ * share[o]: what o gives to each of its places. */
 static void list_windows(const axis *a, int exclude, int64_t *first, int64_t *last, double *share)
 {
     for (int64_t i = 0; i < a->n; i++) first[i] = last[i] = 0;
