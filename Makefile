@@ -53,7 +53,8 @@ TAG := $(MODE)-$(BACKEND)-$(ARCH)
 endif
 
 OUT ?= $(BUILD)$(if $(filter-out release-pthread,$(TAG)),/$(TAG))
-OBJ := $(BUILD)/obj/$(TAG)-$(notdir $(firstword $(CC)))
+# Back ends share all objects but that of their own file.
+OBJ := $(BUILD)/obj/$(subst -$(BACKEND),,$(TAG))-$(notdir $(firstword $(CC)))
 BIN := $(OUT)/bin
 LIB := $(OUT)/libtlvision.a
 
@@ -119,7 +120,7 @@ THREAD_FLAGS_pthread := -pthread
 THREAD_FLAGS_openmp  := -fopenmp
 THREAD_FLAGS_serial  :=
 
-ALL_CFLAGS  := $(BASE) $(OPT_$(MODE)) $(THREAD_FLAGS_$(BACKEND))
+ALL_CFLAGS  := $(BASE) $(OPT_$(MODE))
 ALL_LDFLAGS := $(LINK_$(MODE)) $(THREAD_FLAGS_$(BACKEND))
 
 # Flags of single files.  What a kernel file needs from the CPU stands here and in dispatch.c, which asks the
@@ -128,6 +129,7 @@ $(call objects,$(AVX2)):   ISA_FLAGS := -mavx2 -mfma
 $(call objects,$(AVX512)): ISA_FLAGS := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx2 -mfma
 $(OBJ)/tensor/kernels/%.o: FILE_FLAGS = $(if $(filter -O2,$(OPT_$(MODE))),-O3) $(ISA_FLAGS) $(KERNEL_CFLAGS)
 $(OBJ)/tests/%.o $(OBJ)/examples/%.o: FILE_FLAGS := -D_XOPEN_SOURCE=700
+$(OBJ)/tensor/threads_$(BACKEND).o: FILE_FLAGS := $(THREAD_FLAGS_$(BACKEND))
 
 # ---- building ----------------------------------------------------------------------------------------
 
