@@ -237,8 +237,8 @@ static void plan_sizes(plan *p, tlv_ctx *c, const tlvi_conv *v)
     p->u_size = 36 * odd_lines(p->chunk * p->k->nr);
     int64_t bytes = p->n_panel * p->n_chunk * p->u_size * 4;
     p->made = p->n_block > 1 && (bytes <= U_BYTES || p->n_block > FEW_BLOCKS);
-    p->scratch_size = odd_lines(36 * (p->v_step + p->m_step) + p->u_size
-                                + 9 * p->chunk * p->k->nr);
+    int64_t tiles = 36 * (p->v_step + p->m_step), filters = 9 * p->chunk * p->k->nr;
+    p->scratch_size = odd_lines(p->made ? max64(tiles, filters) : tiles + p->u_size + filters);
 }
 
 tlv_status tlvi_winograd_run(tlv_ctx *c, const tlvi_conv *v)

@@ -55,12 +55,12 @@ tlv_tensor *filled_labels(tlv_ctx *c, int64_t n, int classes)
 }
 
 /* Biases of batch norms near 3 or -3. */
-static tlv_tensor *far_bias(tlv_ctx *c, tlv_dtype d, tlv_shape s, const char *name)
+static tlv_tensor *far_bias(tlv_ctx *c, tlv_dtype d, tlv_shape s, const char *name, int apart)
 {
     double v[4096];
     if (!EXPECT(s.dim[0] <= 4096, "%s has %lld numbers", name, (long long)s.dim[0])) return NULL;
     filled_values(name, s.dim[0], -0.1, 0.1, v);
-    int all = tlv_match("*bn3*,*downsample*", name);
+    int all = tlv_match(apart == FILLED_BASIC ? "*bn2*,*downsample*" : "*bn3*,*downsample*", name);
     for (int64_t i = 0; i < s.dim[0]; i++) v[i] = (float)(v[i] + (all || v[i] > 0 ? 3 : -3));
     return support_tensor(c, d, s, v, 0, SUPPORT_ROW_MAJOR);
 }
@@ -74,7 +74,7 @@ static tlv_tensor *parameter(tlv_ctx *c, const char *name, const tlv_tensor *lik
     if (strcmp(last, "running_mean") == 0) return filled_tensor(c, d, s, name, -0.2, 0.2);
     if (strcmp(last, "running_var") == 0) return filled_tensor(c, d, s, name, 0.5, 1.5);
     if (apart && tlv_match("*bn1.bias,*bn2.bias,*bn3.bias,*downsample.1.bias", name))
-        return far_bias(c, d, s, name);
+        return far_bias(c, d, s, name, apart);
     if (strcmp(last, "bias") == 0) return filled_tensor(c, d, s, name, -0.1, 0.1);
     if (tlv_match("*bn3.weight", name)) return filled_tensor(c, d, s, name, 0.2, 0.4);
     if (s.ndim == 1) return filled_tensor(c, d, s, name, 0.75, 1.25);

@@ -14,7 +14,11 @@ tlv_tensor *filled_tensor(tlv_ctx *c, tlv_dtype d, tlv_shape s, const char *name
 /* Labels (7 i + 3) mod classes, i32 [n]. */
 tlv_tensor *filled_labels(tlv_ctx *c, int64_t n, int classes);
 
-/* Overwrites every entry of p by its name and shape; apart: with ReLUs away from their kinks. */
+/* Whose ReLUs stay away from their kinks: nobody's, those of networks of bottlenecks or of basic
+ * blocks. */
+enum { FILLED_ANYWHERE, FILLED_BOTTLENECK, FILLED_BASIC };
+
+/* Overwrites every entry of p by its name and shape; apart: one of the above. */
 tlv_status filled_params(tlv_ctx *c, tlv_params *p, int apart);
 
 #endif

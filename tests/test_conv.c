@@ -19,6 +19,8 @@ static const shape SHAPES[] = {
     { "stride 2, a rest", 3, 17, 24, 31, 33, 3, 2, 1, 1, 1, 0 },
     { "a wide row", 1, 3, 2, 700, 18, 3, 1, 1, 1, 1, 0 },
     { "more terms than one accumulator takes", 2, 150, 5, 6, 9, 3, 1, 1, 1, 1, 0 },
+    { "several chunks of channels, stride 2", 2, 200, 9, 10, 20, 3, 2, 1, 1, 1, 0 },
+    { "several chunks of channels, 1x1 and stride 2", 3, 900, 6, 7, 40, 1, 2, 0, 1, 1, 0 },
     { "1x1 over many images", 9, 40, 7, 7, 35, 1, 1, 0, 1, 1, 0 },
     { "pixels a power of two apart", 1, 1024, 4, 5, 16, 1, 1, 0, 1, 1, 0 },
     { "the same with stride", 1, 512, 6, 5, 16, 1, 2, 0, 1, 1, 0 },

@@ -708,6 +708,36 @@ static void test_add_rows(void)
         }
 }
 
+/* The gradient of a maximum gathers what points to its place, whatever the number of channels. */
+static void test_pool_max_dx(void)
+{
+    enum { N = 71, H = 3, ROW = 2 * N + 5, PLACE = 4 };
+    const tlvi_kernels *k[MAX_ISAS];
+    int n_isa = all_isas(k);
+    int32_t index[H * ROW];
+    float g[H * ROW], dx[N + 1];
+    uint64_t seed = 3;
+    for (int i = 0; i < H * ROW; i++) {
+        index[i] = (int32_t)(next_random(&seed) % 3) + PLACE - 1;
+        g[i] = (float)uniform(&seed, -1, 1);
+    }
+    for (int s = 0; s < n_isa; s++)
+        for (int n = 1; n <= N; n++) {
+            double off = 0;
+            dx[n] = 99;
+            k[s]->f32->pool_max_dx((size_t)n, H, 2, ROW, N, index, g, PLACE, dx);
+            for (int c = 0; c < n; c++) {
+                double want = 0;
+                for (int i = 0; i < H; i++)
+                    for (int at = i * ROW + c; at <= i * ROW + c + N; at += N)
+                        if (index[at] == PLACE) want += g[at];
+                off = fmax(off, fabs(dx[c] - want));
+            }
+            EXPECT(off < 1e-6, "%s, %d channels: off by %g", k[s]->name, n, off);
+            EXPECT(dx[n] == 99, "%s, %d channels: one more was written", k[s]->name, n);
+        }
+}
+
 static void test_transpose(void)
 {
     const tlvi_kernels *k[MAX_ISAS];
@@ -736,4 +766,5 @@ TEST_MAIN(T(test_sets), T(test_accuracy), T(test_special_values), T(test_pow_is_
           T(test_binary), T(test_nan_in_max_and_min), T(test_f64_unary), T(test_tails),
           T(test_reads_stay_inside), T(test_compare_and_select), T(test_half_both_ways),
           T(test_rounding_to_16_bits), T(test_integers_saturate), T(test_sums),
-          T(test_long_sum_is_exact_enough), T(test_extremes), T(test_add_rows), T(test_transpose))
+          T(test_long_sum_is_exact_enough), T(test_extremes), T(test_add_rows), T(test_pool_max_dx),
+          T(test_transpose))

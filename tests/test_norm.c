@@ -17,6 +17,11 @@ static tlv_tensor *train_relu(tlv_ctx *c, const tlv_tensor *const *in)
     return tlv_batch_norm(c, in[0], in[1], in[2], 1e-5, in[3], TLV_ACT_RELU, NULL, NULL);
 }
 
+static tlv_tensor *train_gate(tlv_ctx *c, const tlv_tensor *const *in)
+{
+    return tlv_batch_norm(c, in[0], in[1], in[2], 1e-5, NULL, TLV_ACT_RELU, NULL, NULL);
+}
+
 static tlv_tensor *frozen_relu6(tlv_ctx *c, const tlv_tensor *const *in)
 {
     tlv_shape s = tlv_shape_of(in[1]);
@@ -57,6 +62,11 @@ static void test_large(void)
           train_relu,
           4,
           { { 4, { 9, 33, 12, 11 } }, { 1, { 33 } }, { 1, { 33 } }, { 4, { 9, 33, 12, 11 } } },
+          SUPPORT_CHANNELS_LAST },
+        { "batch norm, relu, above 8 MB: stores past the caches",
+          train_gate,
+          3,
+          { { 4, { 5, 48, 96, 100 } }, { 1, { 48 } }, { 1, { 48 } } },
           SUPPORT_CHANNELS_LAST },
         { "frozen, residual, relu6",
           frozen_relu6,

@@ -32,8 +32,8 @@ def values(name, shape, lo, hi):
 
 def parameter(name, shape, apart=False):
     """A parameter or buffer of a network by its kind: He's scale for weights, batch norms near 1 and 0.
-    apart: biases of batch norms near 3 or -3 (3 where a shortcut is added), so that of a deep network's many
-    ReLUs hardly any is near its kink."""
+    apart: biases of batch norms near 3 or -3 (3 where a shortcut is added: after bn3, or after bn2 if apart is
+    "basic"), so that of a deep network's many ReLUs hardly any is near its kink."""
     last = name.split(".")[-1]
     if last == "num_batches_tracked":
         return np.zeros(shape, np.int64)
@@ -43,7 +43,7 @@ def parameter(name, shape, apart=False):
         return values(name, shape, 0.5, 1.5)
     if last == "bias" and apart and ("bn" in name or "downsample.1" in name):
         v = values(name, shape, -0.1, 0.1)
-        up = (v > 0) | ("bn3" in name or "downsample" in name)
+        up = (v > 0) | ("bn3" in name or "downsample" in name or (apart == "basic" and "bn2" in name))
         return (v + np.where(up, 3.0, -3.0)).astype(np.float32).astype(np.float64)
     if last == "bias":
         return values(name, shape, -0.1, 0.1)

@@ -593,7 +593,7 @@ class Limits:
             work = record.get("gflop") or self.vit_gflop(record.get("case", ""))
         if not work or unit not in ("img/s", "step/s", "GFLOP/s", "GB/s"):
             return None
-        if kind in ("flop", "wino") and unit != "GB/s" and self.flop(threads):
+        if kind in ("flop", "wino", "most") and unit != "GB/s" and self.flop(threads):
             return 1e3 * work / self.flop(threads) / (4 if kind == "wino" else 1)
         if kind == "bw" and unit == "GB/s" and self.bandwidth(threads, work):
             return 1e3 * work / self.bandwidth(threads, work)
@@ -617,8 +617,9 @@ class Verdict:
         self.value, self.lo, self.hi, self.pairs = statistics.median(values), min(values), max(values), len(values)
         if bar.metric == "time" and self.peer_ms and bar.limit != "-":
             at_limit = limits.ms(bar.limit, threads, record)
-            self.limited = at_limit and 0.85 * self.peer_ms / at_limit
-            if self.must and self.limited and self.limited < self.must:
+            share = 0.55 if bar.limit == "most" else 0.85
+            self.limited = at_limit and share * self.peer_ms / at_limit
+            if self.must and self.limited and (self.limited < self.must) == (bar.limit != "most"):
                 self.must = self.limited
 
     limited = None
@@ -686,7 +687,8 @@ def summary_lines(bars, results, cases, limits, args):
         mean = statistics.geometric_mean([v.value for v in rows])
         worst = (max if rows[0].low_is_good else min)(rows, key=lambda v: v.value / (v.must or 1))
         missed = [v for v in rows if v.word(bar) == "MISSED"]
-        must = "" if worst.must == bar.must else ", must %s: 0.85 of the limit" % fmt(worst.must)
+        must = "" if worst.must == bar.must else ", must %s: %s of the limit" % (
+            fmt(worst.must), "0.55" if bar.limit == "most" else "0.85")
         verdict = "" if bar.must is None else "%d of %d missed" % (len(missed), len(rows)) if missed else \
             min((v.word(bar) for v in rows), key=["ok, 0.85 of the limit", "ok", "target"].index)
         lines.append(head + " %s | %s: %s (%s..%s)%s%s | %s |" % (
