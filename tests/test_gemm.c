@@ -398,7 +398,7 @@ static void test_no_memory_is_an_error(void)
 {
     enum { N = 200 };
     matrix a = new_matrix(0, N * N, 1), y = new_matrix(0, N * N, 2);
-    tlv_ctx *c = tlv_ctx_open(&(tlv_ctx_opts){ .threads = 1, .mem_limit = 64 << 10 });
+    tlv_ctx *c = tlv_ctx_open(&(tlv_ctx_opts){ .threads = 1, .mem_limit = 16 << 10 });
     REQUIRE(c, "no context");
     tlvi_gemm_job j = { .m = N, .n = N, .k = N, .a = a.p, .rsa = 1, .csa = N, .b = a.p, .rsb = 1,
                         .csb = N, .c = y.p, .ldc = N };
