@@ -132,9 +132,9 @@ class Program:
         if self.p:
             try:
                 self.say("end")
-            except (BrokenPipeError, OSError):
+                self.p.stdin.close()
+            except OSError:             # it is gone already
                 pass
-            self.p.stdin.close()
             self.p.stdout.close()
             self.p.wait()
             self.p = None
