@@ -87,7 +87,8 @@ tlv_tensor *tlv_batch_norm(tlv_ctx *c, const tlv_tensor *x, const tlv_tensor *ga
     double *mean = r.d, *var = mean + s.n, *rstd = var + s.n;
     tlvi_cols_stats(c, &s, rows, mean, var);
     to_rstd(s.n, var, eps, rstd);
-    for (int64_t j = 0; j < s.n && x->dtype == TLV_F32; j++) rstd[j] = (double)(float)rstd[j];
+    if (x->dtype == TLV_F32)            // as it is kept, so that the gradient finds the same gate
+        for (int64_t j = 0; j < s.n; j++) rstd[j] = (double)(float)rstd[j];
     tlv_act inside = is_fused(act) ? act : TLV_ACT_NONE;
     tlv_tensor *y = c->err ? NULL : forward(c, &s, rows, mean, rstd, gamma, beta, residual, inside);
     tlv_tensor *m = tlvi_norm_vector(c, x->dtype, s.n, mean);

@@ -6,9 +6,9 @@
  *             contiguous; threads take column panels.
  *   grouped   A is packed once, or read in place; threads take groups of B's panels, pack them into
  *             [kc][nr] runs that stay in their L2 cache, and pass A's panels over them.
- *   blocked   A is too large for that: for each block of k, B's panels and A's are packed, then
- *             threads take blocks of C that keep their part of A in the L2 cache while panels of B
- *             pass through L1.
+ *   blocked   A is too large for that, or one thread has a product of a batch: for each block of k,
+ *             B's panels and A's are packed, then threads take blocks of C that keep their part of
+ *             A in the L2 cache while panels of B pass through L1.
  * All go through the same tile with the same cuts of k, so they give the same bits. */
 #include "tensor/gemm.h"
 
@@ -251,30 +251,40 @@ static inline char *packed_b(const plan *p, int64_t panel)
     return p->pb + (size_t)(slot * p->nr * p->kc) * p->size;
 }
 
-static void pack_b_panels(const plan *p, int64_t lo, int64_t hi, int64_t k_lo, int64_t kc)
+/* Terms [at, at + n) of the block that begins at k0, of panel i of B whose pack begins at dst. */
+static void pack_b_panel(const plan *p, int64_t i, int64_t k0, int64_t at, int64_t n, char *dst)
 {
     const tlvi_gemm_job *j = p->j;
-    for (int64_t i = lo; i < hi; i++) {
-        if (lies_in_place(p, i)) continue;
-        int64_t col = i * p->nr;
-        int cols = panel_cols(p, i), width = panel_width(p, cols);
-        char *dst = packed_b(p, i) + (size_t)(k_lo * width) * p->size;
-        if (j->pack_b) j->pack_b(j->pack_user, col, cols, p->k0 + k_lo, kc, width, dst);
-        else p->k->gemm_pack_b(cols, width, kc, b_at(p, p->k0 + k_lo, col), j->rsb, j->csb, dst);
-    }
+    if (lies_in_place(p, i)) return;
+    int64_t col = i * p->nr;
+    int cols = panel_cols(p, i), width = panel_width(p, cols);
+    dst += (size_t)(at * width) * p->size;
+    if (j->pack_b) j->pack_b(j->pack_user, col, cols, k0 + at, n, width, dst);
+    else p->k->gemm_pack_b(cols, width, n, b_at(p, k0 + at, col), j->rsb, j->csb, dst);
+}
+
+/* The same of panel i of A. */
+static void pack_a_panel(const plan *p, int64_t i, int64_t k0, int64_t at, int64_t n, char *dst)
+{
+    const tlvi_gemm_job *j = p->j;
+    int64_t row = panel_row(p, i);
+    int rows = (int)(panel_row(p, i + 1) - row);
+    dst += (size_t)(at * rows) * p->size;
+    if (j->pack_a) j->pack_a(j->pack_user, row, rows, k0 + at, n, rows, dst);
+    else p->k->gemm_pack_a(rows, n, a_at(p, row, k0 + at), j->rsa, j->csa, dst);
+}
+
+static void pack_b_panels(const plan *p, int64_t lo, int64_t hi, int64_t k_lo, int64_t kc)
+{
+    for (int64_t i = lo; i < hi; i++) pack_b_panel(p, i, p->k0, k_lo, kc, packed_b(p, i));
 }
 
 static void pack_a_panels(const plan *p, int64_t lo, int64_t hi, int64_t k_lo, int64_t kc)
 {
-    const tlvi_gemm_job *j = p->j;
     int64_t row0 = panel_row(p, p->row_lo);
-    for (int64_t i = lo; i < hi; i++) {
-        int64_t row = panel_row(p, i);
-        int rows = (int)(panel_row(p, i + 1) - row);
-        char *dst = p->pa + (size_t)((row - row0) * p->kc + k_lo * rows) * p->size;
-        if (j->pack_a) j->pack_a(j->pack_user, row, rows, p->k0 + k_lo, kc, rows, dst);
-        else p->k->gemm_pack_a(rows, kc, a_at(p, row, p->k0 + k_lo), j->rsa, j->csa, dst);
-    }
+    for (int64_t i = lo; i < hi; i++)
+        pack_a_panel(p, i, p->k0, k_lo, kc,
+                     p->pa + (size_t)((panel_row(p, i) - row0) * p->kc) * p->size);
 }
 
 /* A group of B's panels, or after those of A's.  Where neighbours in memory belong to neighbouring
@@ -363,14 +373,9 @@ static void pack_group(const plan *p, int64_t lo, int64_t hi, int64_t k0, int64_
     const tlvi_gemm_job *j = p->j;
     int64_t step = !j->pack_b && j->csb == 1 ? PACK_STEP : kc;
     for (int64_t at = 0; at < kc; at += step)
-        for (int64_t i = lo; i < hi; i++) {
-            if (lies_in_place(p, i)) continue;
-            int cols = panel_cols(p, i), width = panel_width(p, cols);
-            int64_t col = i * p->nr, n = min64(step, kc - at);
-            char *to = dst + (size_t)((i - lo) * p->nr * kc + at * width) * p->size;
-            if (j->pack_b) j->pack_b(j->pack_user, col, cols, k0 + at, n, width, to);
-            else p->k->gemm_pack_b(cols, width, n, b_at(p, k0 + at, col), j->rsb, j->csb, to);
-        }
+        for (int64_t i = lo; i < hi; i++)
+            pack_b_panel(p, i, k0, at, min64(step, kc - at),
+                         dst + (size_t)((i - lo) * p->nr * kc) * p->size);
 }
 
 /* Rows of one panel of A, at this block of k, times one panel of B. */
@@ -433,13 +438,9 @@ static void group_pack_a(void *arg, int64_t task, int worker)
     int64_t k0 = task / n * p->k->kc, kc = min64(p->k->kc, j->k - k0);
     int64_t step = !j->pack_a && j->rsa == 1 ? PACK_STEP : kc;
     for (int64_t at = 0; at < kc; at += step)
-        for (int64_t i = lo; i < hi; i++) {
-            int64_t row = panel_row(p, i), len = min64(step, kc - at);
-            int rows = (int)(panel_row(p, i + 1) - row);
-            char *to = p->pa + (size_t)(k0 * j->m + row * kc + at * rows) * p->size;
-            if (j->pack_a) j->pack_a(j->pack_user, row, rows, k0 + at, len, rows, to);
-            else p->k->gemm_pack_a(rows, len, a_at(p, row, k0 + at), j->rsa, j->csa, to);
-        }
+        for (int64_t i = lo; i < hi; i++)
+            pack_a_panel(p, i, k0, at, min64(step, kc - at),
+                         p->pa + (size_t)(k0 * j->m + panel_row(p, i) * kc) * p->size);
 }
 
 /* Groups of panels, fewer if threads would go idle; then rows are cut, too. */

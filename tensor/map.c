@@ -152,7 +152,8 @@ static int lies_like(const tlv_tensor *t, const tlv_tensor *out)
     return 1;
 }
 
-/* A block at most, in row-major order: no plan is needed. */
+/* One call without a plan: a chunk at most, and what does not lie like out is a block at most that
+ * goes to a row-major out. */
 static int map_small(tlvi_map_fn fn, const void *arg, int n_in, const tlv_tensor *const *in,
                      const tlv_tensor *out)
 {

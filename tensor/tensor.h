@@ -111,7 +111,7 @@ typedef enum tlv_recompute { TLV_RECOMPUTE_NONE = 0, TLV_RECOMPUTE_CHEAP = 1 } t
 
 /* How f32 convolutions with a 3x3 filter, stride 1 and no dilation are computed.  Winograd's
  * F(4x4, 3x3) takes a quarter of the multiplications and rounds differently: by at most 1e-4 of the
- * result's norm, commonly 1e-6.  Everything else, and f64, is always direct. */
+ * result's norm (tests hold it to 1e-5).  Everything else, and f64, is always direct. */
 typedef enum tlv_conv_choice {
     TLV_CONV_AUTO = 0,          /* Winograd where it is faster, by rules on the shape */
     TLV_CONV_DIRECT = 1,        /* never Winograd */

@@ -79,6 +79,12 @@ static void call_case(bench *b, const void *arg)
     product(b, arg, call_body);
 }
 
+static void contended_case(bench *b, const void *arg)
+{
+    b->contended = 1;
+    product(b, arg, call_body);
+}
+
 static void op_case(bench *b, const void *arg)
 {
     product(b, arg, op_body);
@@ -93,5 +99,8 @@ int main(void)
         snprintf(name, sizeof name, "%s/op", SHAPES[i].name);
         bench_case(&b, name, op_case, &SHAPES[i]);
     }
+    for (int i = 0; i < N_SHAPES; i++)
+        if (!strcmp(SHAPES[i].name, "sq1024"))
+            bench_case(&b, "sq1024/contended", contended_case, &SHAPES[i]);
     return bench_close(&b);
 }

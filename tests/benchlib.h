@@ -29,6 +29,7 @@ typedef struct bench {
     char note[128];                 /* at the end of its lines */
     int threads;
     int rss;                        /* 1: its lines tell the peak of memory */
+    int contended;                  /* 1: another process keeps a core busy while it is timed */
     int failed;                     /* cases that ended with an error */
 } bench;
 

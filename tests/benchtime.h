@@ -34,6 +34,8 @@ enum { BENCH_MAX_RUNS = 200 };
 
 /* 1: every line carries the peak of the process's memory as a note. */
 BENCH_USED int bench_rss = 0;
+/* Called with 1 before a burst of calls is timed and with 0 after it, or NULL. */
+BENCH_USED void (*bench_beside)(int begins) = 0;
 
 BENCH_USED double bench_now(void)
 {
@@ -113,12 +115,14 @@ BENCH_USED void bench_burst(const bench_warmed *w, double budget, int min, int m
     if (runs > BENCH_MAX_RUNS) runs = BENCH_MAX_RUNS;
     if (runs < 1) runs = 1;
     if (w->one < 0.3) w->fn(w->arg);                // caches hold the neighbour's data
+    if (bench_beside) bench_beside(1);
     double others = bench_others(), wall = bench_now();
     for (int i = 0; i < runs; i++) {
         double t = bench_now();
         for (long k = 0; k < w->inner; k++) w->fn(w->arg);
         r[i] = (bench_now() - t) / (double)w->inner;
     }
+    if (bench_beside) bench_beside(0);
     others = bench_others() - others;
     wall = bench_now() - wall;
     qsort(r, (size_t)runs, sizeof r[0], bench_cmp);
