@@ -218,6 +218,63 @@ typedef struct tlv_batch_opts {
 tlv_batch tlv_dataset_batch(tlv_ctx *c, const tlv_dataset *d, const int64_t *index, int64_t from,
                             int64_t n, tlv_batch_opts o);
 
+/* ---- episodes (episodes.c) -------------------------------------------------------------------- *
+ * Small classification tasks for learning to learn (Vinyals et al. 2016, arXiv:1606.04080): N-way,
+ * K-shot, Q-query is a draw of N classes, of K images of each to learn from (the support set) and
+ * of Q others to be judged by (the query set). */
+
+typedef enum tlv_turns {
+    TLV_TURNS_NONE = 0,
+    TLV_TURNS_EPISODE = 1,      /* each class of an episode is turned by 0, 90, 180 or 270 degrees
+                                   at random: MAML's Omniglot, also in its tests */
+    TLV_TURNS_CLASSES = 2       /* the four turns of a class are four classes: Reptile's training */
+} tlv_turns;
+
+typedef struct tlv_episodes_opts {
+    tlv_recipe recipe;          /* size, filter, mean, std as for batches; square images */
+    int channels;               /* 3, or 1 for grey (mean[0], std[0]); 0: 3 */
+    tlv_turns turns;
+} tlv_episodes_opts;
+
+/* Some classes of a set, their images prepared once and kept in memory as bytes. */
+typedef struct tlv_episodes tlv_episodes;
+
+/* The images of d whose labels are classes[0 .. n-1] (NULL: all classes); d may be closed after.
+ * Errors: those of tlv_dataset_image; TLV_ERR_ARG (a class out of range or listed twice, one
+ * without images, a set without labels). */
+tlv_episodes *tlv_episodes_open(tlv_ctx *c, const tlv_dataset *d, const int32_t *classes, int n,
+                                tlv_episodes_opts o);
+void tlv_episodes_close(tlv_episodes *e);                   /* accepts NULL */
+int tlv_episodes_classes(const tlv_episodes *e);            /* turns counted */
+int tlv_episodes_per_class(const tlv_episodes *e);          /* images of the smallest class */
+int tlv_episodes_channels(const tlv_episodes *e);
+int tlv_episodes_size(const tlv_episodes *e);
+tlv_recipe tlv_episodes_recipe(const tlv_episodes *e);
+
+/* TLV_OK if a and b share no class and no image (told by the hash of its pixels, before turning);
+ * else TLV_ERR_ARG that names the first.  What meta-training and meta-testing must pass. */
+tlv_status tlv_episodes_disjoint(tlv_ctx *c, const tlv_episodes *a, const tlv_episodes *b);
+
+/* Cuts the classes of d, shuffled under key, into the first n_train, the next n_val, and the rest:
+ * out has room for tlv_dataset_classes(d), and holds the three parts one after another, each
+ * sorted.  Returns the number of the rest, or -1 (TLV_ERR_ARG: fewer classes than that). */
+int tlv_class_split(tlv_ctx *c, const tlv_dataset *d, int n_train, int n_val, tlv_rng_key key,
+                    int32_t *out);
+
+enum { TLV_SUPPORT = 0, TLV_QUERY = 1 };
+typedef struct tlv_episode {
+    int ways, shots, queries;
+    tlv_tensor *x[2];           /* [ways*shots,C,S,S] and [ways*queries,C,S,S] f32, class by class */
+    tlv_tensor *y[2];           /* [ways*shots], [ways*queries] i32: 0 .. ways-1 */
+} tlv_episode;
+
+/* The episode of this key: it depends on the key, ways, shots and queries alone, so that tasks on
+ * child contexts may draw theirs.  Tensors belong to the innermost scope of c; queries may be 0
+ * (NULL then).  Two classes of an episode are never turns of one.  Errors: TLV_ERR_ARG (more ways
+ * than classes, more shots and queries than images of a class).  After one all is NULL. */
+tlv_episode tlv_episode_draw(tlv_ctx *c, const tlv_episodes *e, int ways, int shots, int queries,
+                             tlv_rng_key key);
+
 #ifdef __cplusplus
 }
 #endif
