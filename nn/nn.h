@@ -56,6 +56,9 @@ tlv_params *tlv_params_grad(tlv_ctx *c, const tlv_tensor *loss, const tlv_params
 /* p + a g, recorded: the inner step of MAML.  Entries without gradient and buffers are p's own;
  * NULL in p is zero. */
 tlv_params *tlv_params_axpy(tlv_ctx *c, const tlv_params *p, double a, const tlv_params *g);
+/* p's own tensors under p's names, with every parameter frozen whose name does not match: a set of
+ * the innermost scope.  What an inner loop adapts: "fc.*" is ANIL's. */
+tlv_params *tlv_params_select(tlv_ctx *c, const tlv_params *p, const char *pattern);
 /* p's tensors as leaves of a child context over the same memory.  While such a set lives, p may not
  * be stepped, set or closed; it ends with its scope, in the child. */
 tlv_params *tlv_params_borrow(tlv_ctx *child, const tlv_params *p);

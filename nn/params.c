@@ -371,6 +371,18 @@ tlv_params *tlv_params_axpy(tlv_ctx *c, const tlv_params *p, double a, const tlv
     return q;
 }
 
+tlv_params *tlv_params_select(tlv_ctx *c, const tlv_params *p, const char *pattern)
+{
+    if (c->err || !p) return NULL;
+    tlv_params *q = tlvi_params_scoped(c, p->schema);
+    for (int i = 0; q && i < p->schema->n; i++) {
+        q->value[i] = p->value[i];
+        int keep = p->schema->entry[i].is_buffer || tlv_match(pattern, p->schema->entry[i].name);
+        q->frozen[i] = (uint8_t)(p->frozen[i] || !keep);
+    }
+    return q;
+}
+
 void tlv_scope_end_keep_params(tlv_ctx *c, tlv_scope s, tlv_params *p)
 {
     tlv_scope_end_keep_n(c, s, p && !p->owned ? p->schema->n + 1 : 0, p ? p->value : NULL);

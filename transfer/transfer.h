@@ -1,5 +1,6 @@
 /* transfer.h -- from a model that knows something to one that knows your images: features kept on
- * disk, a linear probe on them, fine-tuning, measuring.  docs/transfer.md explains the methods.
+ * disk, a linear probe on them, fine-tuning, measuring; and learning to learn from few images.
+ * docs/transfer.md and docs/meta-learning.md explain the methods.
  *
  * Nothing here prints: progress goes to callbacks, results into structs that programs print. */
 #ifndef TLV_TRANSFER_H
@@ -248,6 +249,168 @@ tlv_status tlv_finetune_run(tlv_finetune *t);
 const tlv_finetune_state *tlv_finetune_now(const tlv_finetune *t);
 const tlv_finetune_opts *tlv_finetune_options(const tlv_finetune *t);
 void tlv_finetune_close(tlv_finetune *t);                   /* accepts NULL; m stays */
+
+/* ---- learning to learn: parts (inner_loop.c, task_mean.c) -------------------------------------- *
+ * A model is a pure function of its parameters, and every gradient has a gradient: so an inner loop
+ * is a loop, and the gradient through it is a gradient.  docs/meta-learning.md derives it. */
+
+/* The loss that an inner loop descends: a scalar with history in p; step counts from 0. */
+typedef tlv_tensor *(*tlv_loss_fn)(tlv_ctx *c, const tlv_params *p, int step, void *user);
+
+typedef struct tlv_inner_opts {
+    int steps;
+    double lr;
+    int first_order;            /* 1: inner gradients count as constants (first-order MAML) */
+    const char *adapt;          /* patterns of the parameters that are adapted; NULL: all */
+} tlv_inner_opts;
+
+/* theta_0 = theta,  theta_{k+1} = theta_k - lr grad loss(theta_k):  Finn et al. 2017,
+ * arXiv:1703.03400, eq. 1.  A set of the innermost scope with history in theta, steps 0: theta
+ * itself.  NULL after an error. */
+const tlv_params *tlv_inner_loop(tlv_ctx *c, const tlv_params *theta, tlv_loss_fn loss, void *user,
+                                 tlv_inner_opts o);
+
+/* What task i contributes: a set of p's schema in the child's innermost scope, NULL entries are
+ * zero. p is borrowed.  NULL with the error in child. */
+typedef tlv_params *(*tlv_task_fn_params)(tlv_ctx *child, const tlv_params *p, int64_t task,
+                                          void *user);
+/* The mean of fn's sets over tasks 0 .. n-1, which run in parallel and are summed in their order:
+ * same bits at any number of threads.  p owns its tensors.  A set of the innermost scope, NULL
+ * entries where every task had NULL; holds n sets' numbers while it works.  NULL after an error. */
+tlv_params *tlv_task_mean(tlv_ctx *c, const tlv_params *p, int64_t n, tlv_task_fn_params fn,
+                          void *user);
+
+/* ---- learning to learn: methods (meta.c; a file a method) --------------------------------------- */
+
+typedef enum tlv_meta_method {
+    TLV_MAML = 0,               /* maml.c: Finn et al. 2017, arXiv:1703.03400, exact second order */
+    TLV_FOMAML = 1,             /* maml.c: the same without second derivatives */
+    TLV_ANIL = 2,               /* maml.c: only the head is adapted; Raghu et al. 2020,
+                                   arXiv:1909.09157 */
+    TLV_BOIL = 3,               /* maml.c: all but the head; Oh et al. 2021, arXiv:2008.08882 */
+    TLV_META_SGD = 4,           /* meta_sgd.c: a learned rate a number; Li et al. 2017,
+                                   arXiv:1707.09835 */
+    TLV_MAML_PLUS_PLUS = 5,     /* maml_plus_plus.c: Antoniou et al. 2019, arXiv:1810.09502 */
+    TLV_IMAML = 6,              /* imaml.c: implicit; Rajeswaran et al. 2019, arXiv:1909.04630 */
+    TLV_REPTILE = 7,            /* reptile.c: Nichol et al. 2018, arXiv:1803.02999 */
+    TLV_PROTONET = 8,           /* protonet.c: Snell et al. 2017, arXiv:1703.05175 */
+    TLV_MATCHING_NET = 9,       /* matching_net.c: Vinyals et al. 2016, arXiv:1606.04080 */
+    TLV_META_METHODS = 10
+} tlv_meta_method;
+const char *tlv_meta_method_name(tlv_meta_method m);        /* "maml", "fomaml", "anil" ... */
+int tlv_meta_method_find(const char *name);                 /* the method, or -1 */
+
+/* Where batch norms get mean and variance.  Published figures differ in it: say it beside yours. */
+typedef enum tlv_meta_bn {
+    TLV_META_BN_BATCH = 0,      /* from whatever is in the batch, in tests too (MAML, Reptile) */
+    TLV_META_BN_RUNNING = 1,    /* training: the batch's; tests: running ones (ProtoNet) */
+    TLV_META_BN_PER_STEP = 2    /* a running pair and a scale and shift for each inner step
+                                   (MAML++) */
+} tlv_meta_bn;
+const char *tlv_meta_bn_name(tlv_meta_bn b);                /* "batch", "running", "per-step" */
+
+/* Start from tlv_meta_defaults. */
+typedef struct tlv_meta_opts {
+    tlv_meta_method method;
+    // episodes
+    int ways, shots, queries;   /* of the tasks that are learned for; queries: a class */
+    int train_ways, train_shots;    /* of training episodes where they differ; 0: as above */
+    int tasks;                  /* episodes an outer step: the meta-batch */
+    // inner loop
+    int inner_steps, eval_steps;    /* steps in training and afterwards */
+    double inner_lr;
+    int inner_batch, eval_batch;    /* Reptile: images an inner step; 0: the whole support set */
+    const char *adapt;          /* patterns of what is adapted; "head" in front is the model's head;
+                                   NULL: the method's own (all; ANIL the head, BOIL the rest) */
+    int lora_rank;              /* above 0: the inner loop adapts a low-rank change of each matrix
+                                   that `adapt` names, instead of the matrix (Hu et al. 2022) */
+    tlv_meta_bn bn;
+    // outer loop
+    double lr;                  /* Adam's; Reptile: of the step towards the adapted weights */
+    double lr_end;              /* what lr falls to (cosine; Reptile: linear) over `iterations` */
+    int64_t iterations;         /* outer steps of the whole run */
+    double clip;                /* every number of the outer gradient is at most this; 0: any */
+    // of single methods
+    int64_t multi_step;         /* MAML++: outer steps over which the losses after early inner steps
+                                   fade out; 0: only the last one counts */
+    double proximal;            /* iMAML: lambda */
+    int cg_steps;               /* iMAML: of conjugate gradients */
+} tlv_meta_opts;
+
+/* The published recipe for Omniglot (papers name others where they differ). */
+tlv_meta_opts tlv_meta_defaults(tlv_meta_method method, int ways, int shots);
+
+typedef struct tlv_meta tlv_meta;
+
+/* A learner that starts from m's weights.  m has a head of o.ways classes (of any number where the
+ * method has no use for it) and must outlive the learner, which keeps its own copy of the weights.
+ * TLV_ERR_ARG for options out of range or such that the method does not have. */
+tlv_meta *tlv_meta_open(tlv_ctx *c, const tlv_model *m, tlv_meta_opts o);
+void tlv_meta_close(tlv_meta *l);                           /* accepts NULL */
+const tlv_meta_opts *tlv_meta_options(const tlv_meta *l);
+int64_t tlv_meta_iteration(const tlv_meta *l);              /* outer steps done */
+/* What is meta-learned: the model's entries and after them the method's own ("rate.conv1.weight"
+ * ...). */
+tlv_params *tlv_meta_params(const tlv_meta *l);
+/* Copies the learned start into a model of the same schema. */
+tlv_status tlv_meta_to_model(const tlv_meta *l, tlv_model *m);
+
+/* Means over the tasks of an outer step: loss and accuracy on their query sets. */
+typedef struct tlv_meta_progress { double loss, accuracy, lr; } tlv_meta_progress;
+/* One outer step on o.tasks episodes of e; which ones depends on the context's seed and the number
+ * of the step alone.  report may be NULL.  A loss that is not finite is TLV_ERR_ARG with its task,
+ * and nothing is changed. */
+tlv_status tlv_meta_step(tlv_meta *l, const tlv_episodes *e, tlv_meta_progress *report);
+
+typedef struct tlv_meta_test {
+    int64_t tasks;              /* episodes; 0: 600 */
+    int ways, shots, queries;   /* 0: the learner's */
+    int one_by_one;             /* 1: each query image is judged without the others (with batch
+                                   statistics: in a batch with the support set alone, as Reptile's
+                                   "without transduction"); 0: all at once */
+    tlv_rng_key key;            /* of the episodes */
+    tlv_progress_fn progress;   /* tasks; NULL: none */
+    void *user;
+} tlv_meta_test;
+typedef struct tlv_meta_score {
+    int64_t tasks;
+    double accuracy, loss;      /* means over the tasks */
+    double ci95;                /* 1.96 standard errors of the mean accuracy */
+    int stopped;
+} tlv_meta_score;
+/* Adapts to the support set of each episode and judges its query set. */
+tlv_status tlv_meta_evaluate(tlv_meta *l, const tlv_episodes *e, tlv_meta_test t,
+                             tlv_meta_score *score);
+
+/* Logits [Q,ways] of query images x [Q,C,S,S] after learning from support images [N,C,S,S] with
+ * labels y [N] i32 in 0 .. ways-1.  If ways is not the learner's, each row of the head starts as
+ * the mean of its rows (Ye & Chao 2022, arXiv:2106.16245).  Without history, of the innermost
+ * scope. */
+tlv_tensor *tlv_meta_predict(tlv_meta *l, const tlv_tensor *support, const tlv_tensor *y, int ways,
+                             const tlv_tensor *query, int one_by_one);
+
+/* One file: weights, the method's own entries, moments of the outer optimizer, the step, the
+ * options, the model's architecture and recipe: resuming gives the bits of a run that never
+ * stopped.  extra: key, value ... NULL for the metadata, or NULL.  Writes beside and renames. */
+tlv_status tlv_meta_save(const tlv_meta *l, const char *path, const char *const *extra);
+/* Takes up such a file in a learner of the same model and options (tasks, lr, lr_end and iterations
+ * may differ), else TLV_ERR_STATE; TLV_ERR_IO, TLV_ERR_FORMAT. */
+tlv_status tlv_meta_resume(tlv_meta *l, const char *path);
+/* Opens model and learner from such a file: *m is closed by the caller, after the learner. */
+tlv_meta *tlv_meta_load(tlv_ctx *c, const char *path, tlv_model **m);
+
+/* ---- low-rank changes (lora.c) ------------------------------------------------------------------ *
+ * W + B A with B [O,r] = 0 and A [r,I]: Hu et al. 2022, arXiv:2106.09685.  A set of parameters to a
+ * set of parameters, so that it serves any model. */
+
+/* p with entries NAME.lora_a [r,I] (Kaiming uniform) and NAME.lora_b [O,r] (zeros) behind it for
+ * each matrix or convolution [O,I,..] whose name matches: an owned set, in which the matched entries
+ * are frozen.  TLV_ERR_ARG if none matches. */
+tlv_params *tlv_lora_add(tlv_ctx *c, const tlv_params *p, const char *pattern, int rank,
+                         tlv_rng_key key);
+/* p's entries with W + scale B A in place of W where there is a pair: a set of the innermost scope,
+ * with history in W, A and B. */
+tlv_params *tlv_lora_merge(tlv_ctx *c, const tlv_params *p, double scale);
 
 #ifdef __cplusplus
 }

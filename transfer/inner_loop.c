@@ -1,0 +1,16 @@
+/* inner_loop.c -- gradient descent as a function of where it starts. */
+#include "tensor/core.h"
+#include "transfer/transfer.h"
+
+const tlv_params *tlv_inner_loop(tlv_ctx *c, const tlv_params *theta, tlv_loss_fn loss, void *user,
+                                 tlv_inner_opts o)
+{
+    int flags = o.first_order ? 0 : TLV_CREATE_GRAPH;
+    const tlv_params *fast = o.adapt ? tlv_params_select(c, theta, o.adapt) : theta;
+    for (int k = 0; k < o.steps && fast; k++) {
+        tlv_tensor *l = loss(c, fast, k, user);
+        tlv_params *g = l ? tlv_params_grad(c, l, fast, flags) : NULL;
+        fast = g ? tlv_params_axpy(c, fast, -o.lr, g) : NULL;
+    }
+    return c->err == TLV_OK ? fast : NULL;
+}
