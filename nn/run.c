@@ -101,6 +101,29 @@ static void blend(tlv_tensor *running, void *data, const double *batch, double m
     }
 }
 
+static tlv_tensor *from_doubles(tlv_ctx *c, const tlv_params *like, int slot, const double *x)
+{
+    const tlvi_entry *e = &like->schema->entry[slot];
+    tlv_tensor *t = tlvi_new(c, (tlv_dtype)e->dtype, e->shape);
+    for (int64_t i = 0; t && i < tlvi_numel(t); i++) {
+        if (e->dtype == TLV_F64) ((double *)tlvi_ptr(t))[i] = x[i];
+        else ((float *)tlvi_ptr(t))[i] = (float)x[i];
+    }
+    return t;
+}
+
+tlv_params *tlvi_stats_take(tlv_ctx *c, tlv_stats *s, const tlv_params *like)
+{
+    tlv_params *out = c->err ? NULL : tlvi_params_scoped(c, like->schema);
+    for (int i = 0; out && i < s->n; i++) {
+        const stat *a = &s->at[i];
+        out->value[a->m.mean] = from_doubles(c, like, a->m.mean, a->mean);
+        out->value[a->m.var] = from_doubles(c, like, a->m.var, a->var);
+    }
+    s->n = 0;
+    return c->err ? NULL : out;
+}
+
 /* Whether all that is pending belongs into p, and p may be written. */
 static int may_apply(tlv_ctx *c, const tlv_stats *s, const tlv_run *r, tlv_params *p)
 {

@@ -1,0 +1,72 @@
+/* meta.h -- what a method of learning to learn shows to meta.c, and what it may use.
+ *
+ * A method is one file with one tlvi_meta_method, listed in meta.c. */
+#ifndef TLVI_META_H
+#define TLVI_META_H
+
+#include "nn/set.h"
+#include "transfer/transfer.h"
+
+typedef struct tlvi_meta_method tlvi_meta_method;
+
+struct tlv_meta {
+    tlv_ctx *c;
+    const tlv_model *m;                 /* its forward function; its parameters are not used */
+    const tlvi_meta_method *how;
+    tlv_meta_opts o;
+    tlv_params *p;                      /* the model's entries, then LoRA's, then the method's own */
+    uint8_t *adapted;                   /* [entries of p]: 1 where an inner loop moves it */
+    int entries;                        /* of p */
+    int own;                            /* the first of the method's own entries */
+    int head_w, head_b;                 /* slots, or -1 */
+    tlv_optim *opt;
+    int64_t iteration;
+    tlv_rng_key key;                    /* of training episodes */
+};
+
+/* One episode at work, on a child context or the learner's own. */
+typedef struct tlvi_meta_task {
+    tlv_ctx *c;
+    const tlv_meta *l;
+    const tlv_params *p;                /* the meta-parameters, as leaves of c */
+    const tlv_episode *e;
+    int training;                       /* 1: in an outer step */
+    int one_by_one;                     /* see tlv_meta_test */
+    int64_t iteration;                  /* of the outer loop */
+    tlv_rng_key key;                    /* of what the method draws */
+    tlv_params *observed;               /* statistics of batch norms, in training, or NULL */
+    double loss, accuracy;              /* on the query set: tlvi_meta_query_loss */
+} tlvi_meta_task;
+
+struct tlvi_meta_method {
+    const char *name;
+    tlv_meta_opts defaults;             /* but for method, ways, shots */
+    int sgd;                            /* 1: the outer step is p -= lr direction, not Adam's */
+    int embeds;                         /* 1: judges by features alone: any number of ways, no head */
+    /* Entries of the method's own, an owned set, or NULL where it has none (no error) or failed. */
+    tlv_params *(*own)(tlv_ctx *c, const tlv_meta *l);
+    /* What the outer optimizer descends, in p's schema; sets t->loss and t->accuracy. */
+    tlv_params *(*direction)(tlvi_meta_task *t);
+    /* Logits [Q,ways] of the query set after learning from the support set. */
+    tlv_tensor *(*predict)(tlvi_meta_task *t);
+};
+
+extern const tlvi_meta_method tlvi_maml, tlvi_fomaml, tlvi_anil, tlvi_boil, tlvi_meta_sgd,
+    tlvi_maml_plus_plus, tlvi_imaml, tlvi_reptile, tlvi_protonet, tlvi_matching_net;
+
+/* ---- for methods (meta_task.c) --------------------------------------------------------------- */
+
+/* p's tensors with all frozen that no inner loop moves. */
+const tlv_params *tlvi_meta_adapted(const tlvi_meta_task *t, const tlv_params *p);
+/* Logits or features of images x under p (a set of the learner's schema); step: how many inner
+ * steps lie behind p.  Batch norms as the options say. */
+tlv_tensor *tlvi_meta_logits(tlvi_meta_task *t, const tlv_params *p, int step, const tlv_tensor *x);
+tlv_tensor *tlvi_meta_features(tlvi_meta_task *t, const tlv_params *p, const tlv_tensor *x);
+/* Cross-entropy of the support set: a tlv_loss_fn whose user is the task. */
+tlv_tensor *tlvi_meta_support_loss(tlv_ctx *c, const tlv_params *p, int step, void *task);
+/* Logits of the query set, each image by itself if the task says one_by_one. */
+tlv_tensor *tlvi_meta_query_logits(tlvi_meta_task *t, const tlv_params *p, int step);
+/* Mean cross-entropy of the query set's logits, with history; notes loss and accuracy. */
+tlv_tensor *tlvi_meta_query_loss(tlvi_meta_task *t, tlv_tensor *logits);
+
+#endif

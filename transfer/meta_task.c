@@ -1,0 +1,111 @@
+/* meta_task.c -- what methods of learning to learn do with one episode: run the model, and judge. */
+#include "nn/run.h"
+#include "transfer/meta.h"
+
+const tlv_params *tlvi_meta_adapted(const tlvi_meta_task *t, const tlv_params *p)
+{
+    if (!p || t->c->err) return NULL;
+    tlv_params *q = tlvi_params_scoped(t->c, p->schema);
+    for (int i = 0; q && i < p->schema->n; i++) {
+        q->value[i] = p->value[i];
+        int keep = p->schema->entry[i].is_buffer || t->l->adapted[i];
+        q->frozen[i] = (uint8_t)(p->frozen[i] || !keep);
+    }
+    return q;
+}
+
+/* ---- running the model ----------------------------------------------------------------------- */
+
+typedef tlv_tensor *(*model_fn)(const tlv_run *r, const tlv_model *m, const tlv_tensor *x);
+
+/* Adds what the batch norms saw to what the task has observed so far. */
+static void observe(tlvi_meta_task *t, tlv_stats *stats)
+{
+    tlv_params *seen = tlvi_stats_take(t->c, stats, t->p);
+    if (!seen) return;
+    if (!t->observed) t->observed = tlvi_params_scoped(t->c, t->p->schema);
+    for (int i = 0; t->observed && i < seen->schema->n; i++)
+        if (seen->value[i]) t->observed->value[i] = seen->value[i];
+}
+
+static tlv_tensor *run(tlvi_meta_task *t, const tlv_params *p, const tlv_tensor *x, model_fn fn)
+{
+    if (!p || t->c->err) return NULL;
+    const tlv_meta *l = t->l;
+    tlv_mode mode = l->o.bn == TLV_META_BN_BATCH || t->training ? TLV_TRAIN : TLV_EVAL;
+    tlv_run r = tlv_model_run(t->c, l->m, mode);
+    r.params = l->o.lora_rank > 0 ? tlv_lora_merge(t->c, p, 1) : p;
+    if (!r.params) return NULL;
+    if (t->training && l->o.bn == TLV_META_BN_RUNNING) r.stats = tlv_stats_open(t->c);
+    tlv_tensor *y = fn(&r, l->m, x);
+    if (r.stats) observe(t, r.stats);
+    tlv_stats_close(r.stats);
+    return y;
+}
+
+tlv_tensor *tlvi_meta_logits(tlvi_meta_task *t, const tlv_params *p, int step, const tlv_tensor *x)
+{
+    (void)step;
+    return run(t, p, x, tlv_model_forward);
+}
+
+tlv_tensor *tlvi_meta_features(tlvi_meta_task *t, const tlv_params *p, const tlv_tensor *x)
+{
+    return run(t, p, x, tlv_model_features);
+}
+
+tlv_tensor *tlvi_meta_support_loss(tlv_ctx *c, const tlv_params *p, int step, void *task)
+{
+    tlvi_meta_task *t = task;
+    tlv_tensor *logits = tlvi_meta_logits(t, p, step, t->e->x[TLV_SUPPORT]);        // [N,ways]
+    return tlv_cross_entropy(c, logits, t->e->y[TLV_SUPPORT], (tlv_ce_opts){ 0 });
+}
+
+/* ---- judging --------------------------------------------------------------------------------- */
+
+/* Query image i behind the support set, as one batch; its logits are the last row. */
+static tlv_tensor *alone(tlvi_meta_task *t, const tlv_params *p, int step, int64_t i)
+{
+    const tlv_tensor *support = t->e->x[TLV_SUPPORT];
+    const tlv_tensor *both[2] = { support, tlv_slice(t->c, t->e->x[TLV_QUERY], 0, i, i + 1, 1) };
+    tlv_tensor *y = tlvi_meta_logits(t, p, step, tlv_concat(t->c, 2, both, 0));     // [N+1,ways]
+    int64_t n = support ? tlv_dim(support, 0) : 0;
+    return tlv_slice(t->c, y, 0, n, n + 1, 1);                                      // [1,ways]
+}
+
+tlv_tensor *tlvi_meta_query_logits(tlvi_meta_task *t, const tlv_params *p, int step)
+{
+    const tlv_tensor *x = t->e->x[TLV_QUERY];
+    if (!p || !t->one_by_one || t->l->o.bn != TLV_META_BN_BATCH)
+        return tlvi_meta_logits(t, p, step, x);
+    tlv_ctx *c = t->c;
+    tlv_scope all = tlv_scope_begin(c);
+    tlv_tensor *y = NULL;
+    for (int64_t i = 0; i < tlv_dim(x, 0) && c->err == TLV_OK; i++) {
+        tlv_scope s = tlv_scope_begin(c);
+        const tlv_tensor *row = alone(t, p, step, i), *both[2] = { y, row };
+        y = tlv_scope_end_keep(c, s, y ? tlv_concat(c, 2, both, 0) : (tlv_tensor *)row);
+    }
+    return tlv_scope_end_keep(c, all, y);
+}
+
+static double accuracy_of(tlv_ctx *c, const tlv_tensor *logits, const tlv_tensor *y)
+{
+    tlv_scope s = tlv_scope_begin_with(c, TLV_NO_GRAD);
+    tlv_tensor *guess = tlv_argmax(c, logits, 1, 0);                                // [Q]
+    int64_t right = 0, n = tlv_dim(y, 0);
+    for (int64_t i = 0; guess && i < n; i++) right += tlvi_i32(guess)[i] == tlvi_i32(y)[i];
+    tlv_scope_end(c, s);
+    return (double)right / (double)n;
+}
+
+tlv_tensor *tlvi_meta_query_loss(tlvi_meta_task *t, tlv_tensor *logits)
+{
+    if (!logits || t->c->err) return NULL;
+    const tlv_tensor *y = t->e->y[TLV_QUERY];
+    tlv_tensor *loss = tlv_cross_entropy(t->c, logits, y, (tlv_ce_opts){ 0 });
+    if (!loss) return NULL;
+    t->loss = tlv_item(t->c, loss);
+    t->accuracy = accuracy_of(t->c, logits, y);
+    return loss;
+}
