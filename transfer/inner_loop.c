@@ -2,7 +2,7 @@
 #include "tensor/core.h"
 #include "transfer/transfer.h"
 
-const tlv_params *tlv_inner_loop(tlv_ctx *c, const tlv_params *theta, tlv_loss_fn loss, void *user,
+const tlv_params *tlv_inner_loop(tlv_ctx *c, const tlv_params *theta, tlv_task_loss_fn loss, void *user,
                                  tlv_inner_opts o)
 {
     int flags = o.first_order ? 0 : TLV_CREATE_GRAPH;

@@ -18,13 +18,13 @@ static const tlvi_meta_method *const METHODS[TLV_META_METHODS] = {
 
 const char *tlv_meta_method_name(tlv_meta_method m)
 {
-    return (unsigned)m < TLV_META_METHODS ? METHODS[m]->name : "?";
+    return (unsigned)m < TLV_META_METHODS && METHODS[m] ? METHODS[m]->name : "?";
 }
 
 int tlv_meta_method_find(const char *name)
 {
     for (int i = 0; name && i < TLV_META_METHODS; i++)
-        if (strcmp(METHODS[i]->name, name) == 0) return i;
+        if (METHODS[i] && strcmp(METHODS[i]->name, name) == 0) return i;
     return -1;
 }
 
@@ -52,7 +52,8 @@ tlv_meta_opts tlv_meta_defaults(tlv_meta_method method, int ways, int shots)
 
 static tlv_status check(tlv_ctx *c, const tlv_model *m, const tlv_meta_opts *o)
 {
-    TLVI_CHECK(c, (unsigned)o->method < TLV_META_METHODS, TLV_ERR_ARG, "see tlv_meta_method",
+    TLVI_CHECK(c, (unsigned)o->method < TLV_META_METHODS && METHODS[o->method],
+               TLV_ERR_ARG, "see tlv_meta_method",
                "meta_open: there is no method %d", (int)o->method);
     TLVI_CHECK(c, o->ways >= 2 && o->shots >= 1 && o->queries >= 1 && o->train_ways >= 0
                       && o->train_shots >= 0,
@@ -137,8 +138,7 @@ static void build(tlv_meta *l)
     l->p = tlv_params_clone(c, tlv_model_params(l->m));
     if (l->p && l->o.lora_rank > 0)
         l->p = append(c, l->p,
-                      tlvi_lora_entries(c, l->p, l->o.adapt ? l->o.adapt : "*", l->o.lora_rank,
-                                        tlv_rng_stream(c, "lora")));
+                      tlvi_lora_entries(c, l->p, l->o.adapt ? l->o.adapt : "*", l->o.lora_rank));
     l->own = tlv_params_count(l->p);
     if (l->p && l->how->own && c->err == TLV_OK) l->p = append(c, l->p, l->how->own(c, l));
     l->entries = tlv_params_count(l->p);

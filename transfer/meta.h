@@ -62,11 +62,16 @@ const tlv_params *tlvi_meta_adapted(const tlvi_meta_task *t, const tlv_params *p
  * steps lie behind p.  Batch norms as the options say. */
 tlv_tensor *tlvi_meta_logits(tlvi_meta_task *t, const tlv_params *p, int step, const tlv_tensor *x);
 tlv_tensor *tlvi_meta_features(tlvi_meta_task *t, const tlv_params *p, const tlv_tensor *x);
-/* Cross-entropy of the support set: a tlv_loss_fn whose user is the task. */
+/* Cross-entropy of the support set: a tlv_task_loss_fn whose user is the task. */
 tlv_tensor *tlvi_meta_support_loss(tlv_ctx *c, const tlv_params *p, int step, void *task);
 /* Logits of the query set, each image by itself if the task says one_by_one. */
 tlv_tensor *tlvi_meta_query_logits(tlvi_meta_task *t, const tlv_params *p, int step);
 /* Mean cross-entropy of the query set's logits, with history; notes loss and accuracy. */
 tlv_tensor *tlvi_meta_query_loss(tlvi_meta_task *t, tlv_tensor *logits);
+
+/* ---- lora.c ---------------------------------------------------------------------------------- */
+
+/* The pairs NAME.lora_a, NAME.lora_b alone: an owned set. */
+tlv_params *tlvi_lora_entries(tlv_ctx *c, const tlv_params *p, const char *pattern, int rank);
 
 #endif

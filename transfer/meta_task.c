@@ -68,7 +68,7 @@ static tlv_tensor *alone(tlvi_meta_task *t, const tlv_params *p, int step, int64
 {
     const tlv_tensor *support = t->e->x[TLV_SUPPORT];
     const tlv_tensor *both[2] = { support, tlv_slice(t->c, t->e->x[TLV_QUERY], 0, i, i + 1, 1) };
-    tlv_tensor *y = tlvi_meta_logits(t, p, step, tlv_concat(t->c, 2, both, 0));     // [N+1,ways]
+    tlv_tensor *y = tlvi_meta_logits(t, p, step, tlv_cat(t->c, 2, both, 0));     // [N+1,ways]
     int64_t n = support ? tlv_dim(support, 0) : 0;
     return tlv_slice(t->c, y, 0, n, n + 1, 1);                                      // [1,ways]
 }
@@ -84,7 +84,7 @@ tlv_tensor *tlvi_meta_query_logits(tlvi_meta_task *t, const tlv_params *p, int s
     for (int64_t i = 0; i < tlv_dim(x, 0) && c->err == TLV_OK; i++) {
         tlv_scope s = tlv_scope_begin(c);
         const tlv_tensor *row = alone(t, p, step, i), *both[2] = { y, row };
-        y = tlv_scope_end_keep(c, s, y ? tlv_concat(c, 2, both, 0) : (tlv_tensor *)row);
+        y = tlv_scope_end_keep(c, s, y ? tlv_cat(c, 2, both, 0) : (tlv_tensor *)row);
     }
     return tlv_scope_end_keep(c, all, y);
 }

@@ -7,7 +7,7 @@
 
 typedef struct job {
     const tlv_params *p;
-    tlv_task_fn_params fn;
+    tlv_task_set_fn fn;
     void *user;
     char *rows;                     /* [tasks][row_bytes]: the tasks' numbers, entry after entry */
     uint8_t *there;                 /* [tasks][entries]: 0 where a task had NULL */
@@ -94,7 +94,7 @@ static tlv_params *mean_of(tlv_ctx *c, const job *j, int64_t tasks)
     return mean;
 }
 
-tlv_params *tlv_task_mean(tlv_ctx *c, const tlv_params *p, int64_t n, tlv_task_fn_params fn,
+tlv_params *tlv_task_mean(tlv_ctx *c, const tlv_params *p, int64_t n, tlv_task_set_fn fn,
                           void *user)
 {
     if (c->err) return NULL;

@@ -255,7 +255,7 @@ void tlv_finetune_close(tlv_finetune *t);                   /* accepts NULL; m s
  * is a loop, and the gradient through it is a gradient.  docs/meta-learning.md derives it. */
 
 /* The loss that an inner loop descends: a scalar with history in p; step counts from 0. */
-typedef tlv_tensor *(*tlv_loss_fn)(tlv_ctx *c, const tlv_params *p, int step, void *user);
+typedef tlv_tensor *(*tlv_task_loss_fn)(tlv_ctx *c, const tlv_params *p, int step, void *user);
 
 typedef struct tlv_inner_opts {
     int steps;
@@ -267,17 +267,17 @@ typedef struct tlv_inner_opts {
 /* theta_0 = theta,  theta_{k+1} = theta_k - lr grad loss(theta_k):  Finn et al. 2017,
  * arXiv:1703.03400, eq. 1.  A set of the innermost scope with history in theta, steps 0: theta
  * itself.  NULL after an error. */
-const tlv_params *tlv_inner_loop(tlv_ctx *c, const tlv_params *theta, tlv_loss_fn loss, void *user,
+const tlv_params *tlv_inner_loop(tlv_ctx *c, const tlv_params *theta, tlv_task_loss_fn loss, void *user,
                                  tlv_inner_opts o);
 
 /* What task i contributes: a set of p's schema in the child's innermost scope, NULL entries are
  * zero. p is borrowed.  NULL with the error in child. */
-typedef tlv_params *(*tlv_task_fn_params)(tlv_ctx *child, const tlv_params *p, int64_t task,
+typedef tlv_params *(*tlv_task_set_fn)(tlv_ctx *child, const tlv_params *p, int64_t task,
                                           void *user);
 /* The mean of fn's sets over tasks 0 .. n-1, which run in parallel and are summed in their order:
  * same bits at any number of threads.  p owns its tensors.  A set of the innermost scope, NULL
  * entries where every task had NULL; holds n sets' numbers while it works.  NULL after an error. */
-tlv_params *tlv_task_mean(tlv_ctx *c, const tlv_params *p, int64_t n, tlv_task_fn_params fn,
+tlv_params *tlv_task_mean(tlv_ctx *c, const tlv_params *p, int64_t n, tlv_task_set_fn fn,
                           void *user);
 
 /* ---- learning to learn: methods (meta.c; a file a method) --------------------------------------- */
@@ -403,11 +403,10 @@ tlv_meta *tlv_meta_load(tlv_ctx *c, const char *path, tlv_model **m);
  * W + B A with B [O,r] = 0 and A [r,I]: Hu et al. 2022, arXiv:2106.09685.  A set of parameters to a
  * set of parameters, so that it serves any model. */
 
-/* p with entries NAME.lora_a [r,I] (Kaiming uniform) and NAME.lora_b [O,r] (zeros) behind it for
+/* p with entries NAME.lora_a [r,I] (Kaiming uniform, by the seed and the name) and NAME.lora_b [O,r] (zeros) behind it for
  * each matrix or convolution [O,I,..] whose name matches: an owned set, in which the matched entries
  * are frozen.  TLV_ERR_ARG if none matches. */
-tlv_params *tlv_lora_add(tlv_ctx *c, const tlv_params *p, const char *pattern, int rank,
-                         tlv_rng_key key);
+tlv_params *tlv_lora_add(tlv_ctx *c, const tlv_params *p, const char *pattern, int rank);
 /* p's entries with W + scale B A in place of W where there is a pair: a set of the innermost scope,
  * with history in W, A and B. */
 tlv_params *tlv_lora_merge(tlv_ctx *c, const tlv_params *p, double scale);
