@@ -12,6 +12,8 @@ static const tlvi_meta_method *const METHODS[TLV_META_METHODS] = {
     [TLV_FOMAML] = &tlvi_fomaml,
     [TLV_ANIL] = &tlvi_anil,
     [TLV_BOIL] = &tlvi_boil,
+    [TLV_META_SGD] = &tlvi_meta_sgd,
+    [TLV_MAML_PLUS_PLUS] = &tlvi_maml_plus_plus,
 };
 
 /* ---- names and options ----------------------------------------------------------------------- */
@@ -67,6 +69,9 @@ static tlv_status check(tlv_ctx *c, const tlv_model *m, const tlv_meta_opts *o)
                "rates and the clip are at least 0", "meta_open: lr %g to %g, inner lr %g, clip %g",
                o->lr, o->lr_end, o->inner_lr, o->clip);
     const tlvi_meta_method *how = METHODS[o->method];
+    TLVI_CHECK(c, o->bn != TLV_META_BN_PER_STEP || how->step_norms, TLV_ERR_ARG,
+               "maml++ has them; others take batch or running statistics",
+               "meta_open: %s has no batch norms of single steps", how->name);
     int ways = o->train_ways ? o->train_ways : o->ways;
     TLVI_CHECK(c, how->embeds || (tlv_model_classes(m) == o->ways && ways == o->ways), TLV_ERR_ARG,
                "give the model a head of that many classes (tlv_model_new_head)",
@@ -110,10 +115,11 @@ static void find_slots(tlv_meta *l)
 static tlv_status find_adapted(tlv_meta *l)
 {
     int any = 0;
-    l->adapted = tlvi_alloc(l->c, (size_t)l->entries);
-    for (int i = 0; l->adapted && i < l->entries; i++) {
+    l->adapted = tlvi_alloc(l->c, (size_t)l->own);
+    for (int i = 0; l->adapted && i < l->own; i++) {
         const char *name = tlv_params_name(l->p, i);
-        l->adapted[i] = i < l->own && !tlv_params_is_buffer(l->p, i)
+        l->adapted[i] = !tlv_params_is_buffer(l->p, i) && !tlv_params_is_frozen(l->p, i)
+                     && !(l->how->step_norms && tlvi_is_batch_norm(l->p, i))
                      && (l->o.lora_rank > 0 ? is_lora(name) : matches(l, name));
         any |= l->adapted[i];
     }
@@ -140,9 +146,10 @@ static void build(tlv_meta *l)
         l->p = append(c, l->p,
                       tlvi_lora_entries(c, l->p, l->o.adapt ? l->o.adapt : "*", l->o.lora_rank));
     l->own = tlv_params_count(l->p);
-    if (l->p && l->how->own && c->err == TLV_OK) l->p = append(c, l->p, l->how->own(c, l));
-    l->entries = tlv_params_count(l->p);
     if (!l->p || find_adapted(l) != TLV_OK) return;
+    if (l->how->own) l->p = append(c, l->p, l->how->own(c, l));
+    l->entries = tlv_params_count(l->p);
+    if (c->err) return;
     tlv_adam_opts adam = tlv_adam_defaults();
     adam.lr = l->o.lr;
     l->opt = l->how->sgd ? tlv_sgd_open(c, l->p, (tlv_sgd_opts){ .lr = l->o.lr })
@@ -168,7 +175,7 @@ void tlv_meta_close(tlv_meta *l)
     if (!l) return;
     tlv_optim_close(l->opt);
     tlv_params_close(l->p);
-    if (l->adapted) tlvi_free(l->c, l->adapted, (size_t)l->entries);
+    if (l->adapted) tlvi_free(l->c, l->adapted, (size_t)l->own);
     tlvi_free(l->c, l, sizeof *l);
 }
 
@@ -182,6 +189,7 @@ tlv_status tlv_meta_to_model(const tlv_meta *l, tlv_model *m)
     tlv_params *to = tlv_model_params(m);
     tlv_scope s = tlv_scope_begin_with(c, TLV_NO_GRAD);
     const tlv_params *from = l->o.lora_rank > 0 ? tlv_lora_merge(c, l->p, 1) : l->p;
+    from = tlvi_step_norms(c, l, from, 0);
     for (int i = 0; from && i < tlv_params_count(to) && c->err == TLV_OK; i++)
         if (strcmp(tlv_params_name(to, i), tlv_params_name(from, i)) != 0)
             tlvi_fail(c, TLV_ERR_NAME, "pass the model that the learner was opened with",
