@@ -14,6 +14,7 @@ static const tlvi_meta_method *const METHODS[TLV_META_METHODS] = {
     [TLV_BOIL] = &tlvi_boil,
     [TLV_META_SGD] = &tlvi_meta_sgd,
     [TLV_MAML_PLUS_PLUS] = &tlvi_maml_plus_plus,
+    [TLV_IMAML] = &tlvi_imaml,
 };
 
 /* ---- names and options ----------------------------------------------------------------------- */
@@ -69,6 +70,9 @@ static tlv_status check(tlv_ctx *c, const tlv_model *m, const tlv_meta_opts *o)
                "rates and the clip are at least 0", "meta_open: lr %g to %g, inner lr %g, clip %g",
                o->lr, o->lr_end, o->inner_lr, o->clip);
     const tlvi_meta_method *how = METHODS[o->method];
+    TLVI_CHECK(c, how != &tlvi_imaml || (o->proximal > 0 && o->cg_steps >= 1), TLV_ERR_ARG,
+               "start from tlv_meta_defaults(method, ways, shots)",
+               "meta_open: proximal %g, %d steps of conjugate gradients", o->proximal, o->cg_steps);
     TLVI_CHECK(c, o->bn != TLV_META_BN_PER_STEP || how->step_norms, TLV_ERR_ARG,
                "maml++ has them; others take batch or running statistics",
                "meta_open: %s has no batch norms of single steps", how->name);

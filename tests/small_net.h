@@ -1,0 +1,18 @@
+/* small_net.h -- a network for tests of learning to learn: quick enough for finite differences. */
+#ifndef TLV_TESTS_SMALL_NET_H
+#define TLV_TESTS_SMALL_NET_H
+
+#include "transfer/meta.h"
+
+/* conv1 [3,3,3,3] with bias and stride 2, bn1, ReLU; conv2 [4,3,3,3], bn2, ReLU; the mean over all
+ * places; fc [classes,4]: MAML's network for Omniglot, but two blocks instead of four. */
+tlv_model *small_net_open(tlv_ctx *c, tlv_dtype d, int classes);
+
+/* A learner of `ways` classes over such a model, its entries filled by their names (rates from
+ * 0.05 .. 0.15). */
+tlv_meta *small_learner(tlv_ctx *c, const tlv_model *m, tlv_meta_opts o);
+
+/* Task k with images of 8x8 from a formula (see make_meta.py); of the innermost scope. */
+tlv_episode small_episode(tlv_ctx *c, tlv_dtype d, int k, int ways, int shots, int queries);
+
+#endif
