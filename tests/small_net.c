@@ -1,11 +1,12 @@
 /* small_net.c -- see small_net.h. */
 #include "tests/small_net.h"
 
+#include <math.h>
 #include <stdio.h>
 
 #include "nn/models/arch.h"
 #include "tests/filled.h"
-#include "tests/test.h"
+#include "tests/support.h"
 
 typedef struct net {
     tlv_conv_layer conv1, conv2;
@@ -16,29 +17,29 @@ typedef struct net {
 static int dim(int variant, const tlv_model_info *info)
 {
     (void)variant;
-    (void)info;
-    return 4;
+    return 4 * (int)info->width;
 }
 
 static void init(void *module, tlv_build *b, int variant, const tlv_model_info *info)
 {
     (void)variant;
     net *m = module;
+    int w = (int)info->width;
     tlv_conv2d_opts o = { .stride = 2, .pad = { 1, 1, 1, 1 } };
-    m->conv1 = tlv_conv_init(b, "conv1", 3, 3, 3, o, 1);
-    m->bn1 = tlv_bn_init(b, "bn1", 3);
-    m->conv2 = tlv_conv_init(b, "conv2", 3, 4, 3, o, 1);
-    m->bn2 = tlv_bn_init(b, "bn2", 4);
-    m->fc = tlv_linear_init(b, "fc", 4, info->classes, 1);
+    m->conv1 = tlv_conv_init(b, "conv1", 3, 3 * w, 3, o, 1);
+    m->bn1 = tlv_bn_init(b, "bn1", 3 * w);
+    m->conv2 = tlv_conv_init(b, "conv2", 3 * w, 4 * w, 3, o, 1);
+    m->bn2 = tlv_bn_init(b, "bn2", 4 * w);
+    m->fc = tlv_linear_init(b, "fc", 4 * w, info->classes, 1);
 }
 
 static tlv_tensor *features(const tlv_run *r, const void *module, const tlv_tensor *x)
 {
     const net *m = module;
     tlv_scope s = tlv_scope_begin(r->c);
-    tlv_tensor *h = tlv_conv_bn_fwd(r, &m->conv1, &m->bn1, x, NULL, TLV_ACT_RELU);  // [B,3,4,4]
-    h = tlv_conv_bn_fwd(r, &m->conv2, &m->bn2, h, NULL, TLV_ACT_RELU);              // [B,4,2,2]
-    return tlv_scope_end_keep(r->c, s, tlv_global_avg_pool(r->c, h));               // [B,4]
+    tlv_tensor *h = tlv_conv_bn_fwd(r, &m->conv1, &m->bn1, x, NULL, TLV_ACT_RELU);  // [B,3w,4,4]
+    h = tlv_conv_bn_fwd(r, &m->conv2, &m->bn2, h, NULL, TLV_ACT_RELU);              // [B,4w,2,2]
+    return tlv_scope_end_keep(r->c, s, tlv_global_avg_pool(r->c, h));               // [B,4w]
 }
 
 static tlv_tensor *classify(const tlv_run *r, const void *module, const tlv_tensor *h)
@@ -52,13 +53,13 @@ static const tlvi_dialect DIALECT = {
 };
 static const tlvi_arch ARCH = {
     .name = "small_net", .head = "fc", .classes = 3, .dialect = &DIALECT, .n_dialects = 1,
-    .bytes = sizeof(net), .dim = dim, .init = init, .features = features, .classify = classify,
+    .has_settings = 1, .bytes = sizeof(net), .dim = dim, .init = init, .features = features, .classify = classify,
 };
 
-tlv_model *small_net_open(tlv_ctx *c, tlv_dtype d, int classes)
+tlv_model *small_net_open(tlv_ctx *c, tlv_dtype d, int w, int classes)
 {
     tlv_model_info info = tlvi_model_start(&ARCH);
-    tlv_model_opts o = { .classes = classes, .dtype = d };
+    tlv_model_opts o = { .classes = classes, .dtype = d, .width = w };
     return tlvi_model_settle(c, &ARCH, o, &info) == TLV_OK ? tlvi_model_build(c, &ARCH, &info, d,
                                                                             NULL)
                                                          : NULL;
@@ -91,4 +92,41 @@ tlv_episode small_episode(tlv_ctx *c, tlv_dtype d, int k, int ways, int shots, i
         e.y[part] = filled_labels(c, n, ways);
     }
     return e;
+}
+
+/* ---- stripes --------------------------------------------------------------------------------- */
+
+enum { CLASSES = 20, DRAWINGS = 10, SIDE = 16 };
+
+static void draw(int class, int drawing, uint8_t *pixels)
+{
+    double u[1 + SIDE * SIDE];                              // phase, noise
+    support_uniform(u, 1 + SIDE * SIDE, (uint64_t)(class * DRAWINGS + drawing), 0, 1);
+    double angle = 3.14159265 * (class % 5) / 5, pitch = 6.2831853 / (3 + 1.5 * (class / 5.0));
+    for (int y = 0; y < SIDE; y++)
+        for (int x = 0; x < SIDE; x++) {
+            double along = x * cos(angle) + y * sin(angle);
+            double v = 0.5 + 0.35 * sin(pitch * along + 6.2831853 * u[0]);
+            pixels[y * SIDE + x] = (uint8_t)(255 * (v + 0.3 * (u[1 + y * SIDE + x] - 0.5)));
+        }
+}
+
+/* An IDX file, [class][drawing][y][x]. */
+tlv_dataset *small_stripes(tlv_ctx *c)
+{
+    static const uint8_t HEAD[20] = { 0, 0, 8, 4, 0, 0, 0, CLASSES, 0, 0, 0, DRAWINGS, 0, 0, 0, SIDE,
+                                      0, 0, 0, SIDE };
+    char path[512], text[540];
+    if (!test_temp_path(path, sizeof path, "stripes.idx")) return NULL;
+    FILE *f = fopen(path, "wb");
+    if (!EXPECT(f != NULL, "cannot write %s", path)) return NULL;
+    fwrite(HEAD, 1, sizeof HEAD, f);
+    for (int k = 0; k < CLASSES * DRAWINGS; k++) {
+        uint8_t pixels[SIDE * SIDE];
+        draw(k / DRAWINGS, k % DRAWINGS, pixels);
+        fwrite(pixels, 1, sizeof pixels, f);
+    }
+    EXPECT(fclose(f) == 0, "cannot write %s", path);
+    snprintf(text, sizeof text, "idx:%s", path);
+    return tlv_dataset_open(c, text, NULL);
 }

@@ -87,8 +87,9 @@ static tlv_status check(tlv_ctx *c, const tlv_model *m, const tlv_meta_opts *o)
 /* ---- opening --------------------------------------------------------------------------------- */
 
 /* The learner's adapt option with the model's own name for "head" in front of a pattern. */
-static int matches(const tlv_meta *l, const char *name)
+static int matches(const void *learner, const char *name)
 {
+    const tlv_meta *l = learner;
     const char *head = tlv_model_head(l->m), *pattern = l->o.adapt;
     size_t n = strlen(head);
     int in_head = strncmp(name, head, n) == 0 && name[n] == '.';
@@ -147,8 +148,7 @@ static void build(tlv_meta *l)
     tlv_ctx *c = l->c;
     l->p = tlv_params_clone(c, tlv_model_params(l->m));
     if (l->p && l->o.lora_rank > 0)
-        l->p = append(c, l->p,
-                      tlvi_lora_entries(c, l->p, l->o.adapt ? l->o.adapt : "*", l->o.lora_rank));
+        l->p = append(c, l->p, tlvi_lora_entries(c, l->p, matches, l, l->o.lora_rank));
     l->own = tlv_params_count(l->p);
     if (!l->p || find_adapted(l) != TLV_OK) return;
     if (l->how->own) l->p = append(c, l->p, l->how->own(c, l));

@@ -96,7 +96,9 @@ const tlv_params *tlvi_step_norms(tlv_ctx *c, const tlv_meta *l, const tlv_param
 
 /* ---- lora.c ---------------------------------------------------------------------------------- */
 
-/* The pairs NAME.lora_a, NAME.lora_b alone: an owned set. */
-tlv_params *tlvi_lora_entries(tlv_ctx *c, const tlv_params *p, const char *pattern, int rank);
+/* The pairs NAME.lora_a, NAME.lora_b alone, of the matrices that are wanted: an owned set. */
+typedef int (*tlvi_wanted)(const void *user, const char *name);
+tlv_params *tlvi_lora_entries(tlv_ctx *c, const tlv_params *p, tlvi_wanted wanted, const void *user,
+                              int rank);
 
 #endif

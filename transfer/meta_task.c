@@ -35,12 +35,17 @@ static void observe(tlvi_meta_task *t, tlv_stats *stats, int step)
         if (seen->value[i]) t->observed->value[tlvi_step_slot(t->l, i, step)] = seen->value[i];
 }
 
-static tlv_tensor *run(tlvi_meta_task *t, const tlv_params *p, int step, const tlv_tensor *x,
-                       model_fn fn)
+/* Of passes that judge; inner steps are training, in tests too, and take the batch's statistics. */
+static tlv_mode judging(const tlvi_meta_task *t)
+{
+    return t->l->o.bn == TLV_META_BN_BATCH || t->training ? TLV_TRAIN : TLV_EVAL;
+}
+
+static tlv_tensor *run(tlvi_meta_task *t, const tlv_params *p, int step, tlv_mode mode,
+                       const tlv_tensor *x, model_fn fn)
 {
     if (!p || t->c->err) return NULL;
     const tlv_meta *l = t->l;
-    tlv_mode mode = l->o.bn == TLV_META_BN_BATCH || t->training ? TLV_TRAIN : TLV_EVAL;
     tlv_run r = tlv_model_run(t->c, l->m, mode);
     p = tlvi_step_norms(t->c, l, p, step);
     r.params = l->o.lora_rank > 0 ? tlv_lora_merge(t->c, p, 1) : p;
@@ -54,18 +59,19 @@ static tlv_tensor *run(tlvi_meta_task *t, const tlv_params *p, int step, const t
 
 tlv_tensor *tlvi_meta_logits(tlvi_meta_task *t, const tlv_params *p, int step, const tlv_tensor *x)
 {
-    return run(t, p, step, x, tlv_model_forward);
+    return run(t, p, step, judging(t), x, tlv_model_forward);
 }
 
 tlv_tensor *tlvi_meta_features(tlvi_meta_task *t, const tlv_params *p, const tlv_tensor *x)
 {
-    return run(t, p, 0, x, tlv_model_features);
+    return run(t, p, 0, judging(t), x, tlv_model_features);
 }
 
 tlv_tensor *tlvi_meta_support_loss(tlv_ctx *c, const tlv_params *p, int step, void *task)
 {
     tlvi_meta_task *t = task;
-    tlv_tensor *logits = tlvi_meta_logits(t, p, step, t->e->x[TLV_SUPPORT]);        // [N,ways]
+    const tlv_tensor *x = t->e->x[TLV_SUPPORT];
+    tlv_tensor *logits = run(t, p, step, TLV_TRAIN, x, tlv_model_forward);          // [N,ways]
     return tlv_cross_entropy(c, logits, t->e->y[TLV_SUPPORT], (tlv_ce_opts){ 0 });
 }
 
