@@ -53,7 +53,8 @@ static const tlvi_dialect DIALECT = {
 };
 static const tlvi_arch ARCH = {
     .name = "small_net", .head = "fc", .classes = 3, .dialect = &DIALECT, .n_dialects = 1,
-    .has_settings = 1, .bytes = sizeof(net), .dim = dim, .init = init, .features = features, .classify = classify,
+    .has_settings = 1, .bytes = sizeof(net), .dim = dim, .init = init,
+    .features = features, .classify = classify,
 };
 
 tlv_model *small_net_open(tlv_ctx *c, tlv_dtype d, int w, int classes)
@@ -114,8 +115,8 @@ static void draw(int class, int drawing, uint8_t *pixels)
 /* An IDX file, [class][drawing][y][x]. */
 tlv_dataset *small_stripes(tlv_ctx *c)
 {
-    static const uint8_t HEAD[20] = { 0, 0, 8, 4, 0, 0, 0, CLASSES, 0, 0, 0, DRAWINGS, 0, 0, 0, SIDE,
-                                      0, 0, 0, SIDE };
+    static const uint8_t HEAD[20] = { 0, 0, 8, 4,    0, 0, 0, CLASSES, 0, 0, 0, DRAWINGS,
+                                      0, 0, 0, SIDE, 0, 0, 0, SIDE };
     char path[512], text[540];
     if (!test_temp_path(path, sizeof path, "stripes.idx")) return NULL;
     FILE *f = fopen(path, "wb");

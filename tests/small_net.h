@@ -15,9 +15,9 @@ tlv_meta *small_learner(tlv_ctx *c, const tlv_model *m, tlv_meta_opts o);
 /* Task k with images of 8x8 from a formula (see make_meta.py); of the innermost scope. */
 tlv_episode small_episode(tlv_ctx *c, tlv_dtype d, int k, int ways, int shots, int queries);
 
-/* Stripes of 20 directions and widths, 10 drawings of each of 16x16 grey pixels with a phase of their
- * own and noise: what even this network learns to tell apart in some 40 outer steps.  Written to a
- * file of the running test and opened as a set. */
+/* Stripes of 20 directions and widths, 10 drawings of each of 16x16 grey pixels with a phase of
+ * their own and noise: what even this network learns to tell apart in some 40 outer steps.  Written
+ * to a file of the running test and opened as a set. */
 tlv_dataset *small_stripes(tlv_ctx *c);
 
 #endif

@@ -43,10 +43,10 @@ static void test_add_puts_a_pair_behind_each_matrix(void)
     EXPECT_SHAPE(entry(q, "fc.weight.lora_b"), WAYS, RANK);
     for (int i = 0; i < tlv_params_count(q); i++) {
         const char *name = tlv_params_name(q, i);
-        EXPECT_INT(tlv_params_is_frozen(q, i), tlv_match("conv1.weight,conv2.weight,fc.weight", name));
+        EXPECT_INT(tlv_params_is_frozen(q, i), tlv_match("conv*.weight,fc.weight", name));
         double v[128], sum = 0;
         int64_t n = tlv_numel(q->value[i]);
-        if (!tlv_match("*.lora_?,*.lora_a,*.lora_b", name)) continue;
+        if (!tlv_match("*.lora_a,*.lora_b", name)) continue;
         support_read(c, q->value[i], v, n);
         for (int64_t k = 0; k < n; k++) sum += fabs(v[k]);
         EXPECT((sum == 0) == tlv_match("*.lora_b", name), "%s sums up to %g", name, sum);

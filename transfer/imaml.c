@@ -3,15 +3,15 @@
  * A task is learned by solving a problem of its own, which stays near theta,
  *     phi = argmin  L_S(phi) + lambda/2 |phi - theta|^2                                       (1)
  * by gradient descent from theta.  At the solution grad L_S(phi) + lambda (phi - theta) = 0, whose
- * derivative in theta says how phi follows theta, however it was found: with H the Hessian of L_S at
- * phi, (I + H/lambda) dphi/dtheta = I.  So the outer gradient of a task is the v of
+ * derivative in theta says how phi follows theta, however it was found: with H the Hessian of L_S
+ * at phi, (I + H/lambda) dphi/dtheta = I.  So the outer gradient of a task is the v of
  *     (I + H/lambda) v = grad L_Q(phi)                                                        (2)
  * which cg_steps of conjugate gradients approach from 0 (Nocedal & Wright, alg. 5.2).  They need
  *     H v = grad <grad L_S(phi), v>                                                           (3)
  * only, so no inner step is ever recorded: memory does not grow with their number.
  *
  * Parameters psi that (1) does not move (`adapt`) stand in both losses; (2) gives them
- *     grad_psi L_Q - 1/lambda grad_psi <grad L_S(phi), v>                                     (4)  */
+ *     grad_psi L_Q - 1/lambda grad_psi <grad L_S(phi), v>                                     (4) */
 #include "transfer/meta.h"
 
 /* ---- the inner problem ----------------------------------------------------------------------- */

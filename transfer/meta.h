@@ -14,7 +14,7 @@ struct tlv_meta {
     const tlv_model *m;                 /* its forward function; its parameters are not used */
     const tlvi_meta_method *how;
     tlv_meta_opts o;
-    tlv_params *p;                      /* the model's entries, then LoRA's, then the method's own */
+    tlv_params *p;                      /* the model's entries, LoRA's, the method's own */
     uint8_t *adapted;                   /* [own]: 1 where an inner loop moves it */
     int entries;                        /* of p */
     int own;                            /* the first of the method's own entries */
@@ -42,7 +42,7 @@ struct tlvi_meta_method {
     const char *name;
     tlv_meta_opts defaults;             /* but for method, ways, shots */
     int sgd;                            /* 1: the outer step is p -= lr direction, not Adam's */
-    int embeds;                         /* 1: judges by features alone: any number of ways, no head */
+    int embeds;                         /* 1: judges by features alone: any ways, no head */
     int step_norms;                     /* 1: has batch norms for each inner step (step_norms.c),
                                            which no inner loop moves */
     /* Entries of the method's own, an owned set, or NULL where it has none (no error) or failed. l

@@ -5,8 +5,8 @@
  * o multiplies number by number: alpha has theta's shapes, so that it turns the step as well as
  * scaling it, and may be negative.  It is learned as theta is, by descending
  *     sum over tasks   grad_{theta, alpha} L_Q(theta')                                        (2)
- * One step is what the paper takes; with more, each is (1) with the same alpha.  The rate of NAME is
- * the entry "meta.rate.NAME", inner_lr at first. */
+ * One step is what the paper takes; with more, each is (1) with the same alpha.  The rate of NAME
+ * is the entry "meta.rate.NAME", inner_lr at first. */
 #include "transfer/meta.h"
 
 static tlv_params *own(tlv_ctx *c, const tlv_meta *l)

@@ -1,4 +1,4 @@
-/* meta_task.c -- what methods of learning to learn do with one episode: run the model, and judge. */
+/* meta_task.c -- what methods of learning to learn do with one episode: run the model, judge. */
 #include "nn/run.h"
 #include "transfer/meta.h"
 

@@ -1,10 +1,10 @@
 /* step_norms.c -- batch norms that differ from inner step to inner step (Antoniou et al. 2019,
  * arXiv:1810.09502, section 4: BNRS and BNWB).
  *
- * What a batch norm sees changes with every inner step, so one scale, one shift and one running mean
- * are a compromise between all of them.  Here the k-th pass, that of weights with k inner steps
- * behind them, k = 0 .. inner_steps, reads its own entry "meta.step.K.NAME" in place of NAME.  A pass
- * after more steps than training had takes the last one's. */
+ * What a batch norm sees changes with every inner step, so one scale, one shift and one running
+ * mean are a compromise between all of them.  Here the k-th pass, that of weights with k inner
+ * steps behind them, k = 0 .. inner_steps, reads its own entry "meta.step.K.NAME" in place of NAME.
+ * A pass after more steps than training had takes the last one's. */
 #include <stdio.h>
 
 #include "transfer/meta.h"
