@@ -11,7 +11,7 @@
  * only, so no inner step is ever recorded: memory does not grow with their number.
  *
  * Parameters psi that (1) does not move (`adapt`) stand in both losses; (2) gives them
- *     grad_psi L_Q - 1/lambda grad_psi <grad L_S(phi), v>                                     (4) */
+ *     grad_psi L_Q - 1/lambda grad_psi <grad L_S(phi), v>                                    (4) */
 #include "transfer/meta.h"
 
 /* ---- the inner problem ----------------------------------------------------------------------- */
