@@ -270,7 +270,7 @@ typedef struct tlv_episode {
 
 /* The episode of this key: it depends on the key, ways, shots and queries alone, so that tasks on
  * child contexts may draw theirs.  Tensors belong to the innermost scope of c; queries may be 0
- * (NULL then).  Two classes of an episode are never turns of one.  Errors: TLV_ERR_ARG (more ways
+ * (NULL then).  Only TLV_TURNS_CLASSES may draw two turns of one class.  Errors: TLV_ERR_ARG (more ways
  * than classes, more shots and queries than images of a class).  After one all is NULL. */
 tlv_episode tlv_episode_draw(tlv_ctx *c, const tlv_episodes *e, int ways, int shots, int queries,
                              tlv_rng_key key);

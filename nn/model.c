@@ -11,14 +11,15 @@ static const struct {
     const tlvi_arch *at;
     int n;
 } FAMILIES[] = { { tlvi_resnet_cifar, 4 }, { tlvi_resnet, 3 }, { &tlvi_mobilenet_v2, 1 },
-                 { &tlvi_squeezenet, 1 } };
+                 { &tlvi_squeezenet, 1 }, { tlvi_conv4, 3 } };
 enum { N_FAMILIES = sizeof FAMILIES / sizeof FAMILIES[0] };
 
 const char *const *tlv_model_archs(void)
 {
     static const char *const names[] = { "resnet20", "resnet32", "resnet44", "resnet56",
                                          "resnet18", "resnet34", "resnet50", "mobilenet_v2",
-                                         "squeezenet1_0", NULL };
+                                         "squeezenet1_0", "conv4", "conv4_stride",
+                                         "conv4_stride_flat", NULL };
     return names;
 }
 
@@ -104,6 +105,23 @@ tlv_model_info tlvi_model_start(const tlvi_arch *a)
     return (tlv_model_info){ .arch = a->name, .has_head = 1, .linear_head = !a->conv_head };
 }
 
+/* The name of a setting that is asked for and that a does not have, or NULL. */
+static const char *chosen_but_fixed(const tlvi_arch *a, const tlv_model_opts *o)
+{
+    const struct { unsigned bit; int chosen; const char *name; } CHOICE[] = {
+        { TLVI_SET_WIDTH, o->width != 0 && o->width != 1, "width" },
+        { TLVI_SET_PADDING, o->padding == TLV_PADDING_SAME, "padding" },
+        { TLVI_SET_NORM, o->eps != 0, "eps" },
+        { TLVI_SET_NORM, o->momentum != 0, "momentum" },
+        { TLVI_SET_FOLDED, o->folded, "form, which is not folded" },
+        { TLVI_SET_CHANNELS, o->channels != 0 && o->channels != 3, "number of channels, 3," },
+        { TLVI_SET_SIZE, o->size != 0, "size of images" },
+    };
+    for (size_t i = 0; i < sizeof CHOICE / sizeof CHOICE[0]; i++)
+        if (CHOICE[i].chosen && !(a->settings & CHOICE[i].bit)) return CHOICE[i].name;
+    return NULL;
+}
+
 static tlv_status check_opts(tlv_ctx *c, const tlvi_arch *a, tlv_model_opts o,
                              const tlv_model_info *info)
 {
@@ -112,11 +130,11 @@ static tlv_status check_opts(tlv_ctx *c, const tlvi_arch *a, tlv_model_opts o,
                a->name, o.classes);
     TLVI_CHECK(c, (unsigned)o.padding <= TLV_PADDING_SAME, TLV_ERR_ARG,
                "TLV_PADDING_TORCH or TLV_PADDING_SAME", "%s: padding %d", a->name, (int)o.padding);
-    if (!a->has_settings)
-        TLVI_CHECK(c, (o.width == 0 || o.width == 1) && o.padding != TLV_PADDING_SAME && o.eps == 0
-                          && o.momentum == 0 && !o.folded,
-                   TLV_ERR_ARG, "leave width, padding, eps, momentum and folded at 0",
-                   "%s has one form only", a->name);
+    const char *fixed = chosen_but_fixed(a, &o);
+    TLVI_CHECK(c, !fixed, TLV_ERR_ARG, "leave it at 0", "%s has one %s only", a->name, fixed);
+    TLVI_CHECK(c, o.channels >= 0 && o.channels <= 4096 && o.size >= 0 && o.size <= 4096,
+               TLV_ERR_ARG, "0 takes the architecture's own", "%s: %d channels, size %d", a->name,
+               o.channels, o.size);
     TLVI_CHECK(c, o.width >= 0 && o.width <= 8 && o.eps >= 0 && o.eps < 1 && o.momentum >= 0
                       && o.momentum <= 1,
                TLV_ERR_ARG, "width 0 .. 8, eps 0 .. 1, momentum 0 .. 1; 0 takes the usual value",
@@ -136,7 +154,11 @@ tlv_status tlvi_model_settle(tlv_ctx *c, const tlvi_arch *a, tlv_model_opts o, t
     info->dialect = d->name;
     if (info->classes == 0) info->classes = o.classes ? o.classes : a->classes;
     if (info->width == 0) info->width = o.width > 0 ? o.width : 1;
+    if (info->channels == 0) info->channels = o.channels ? o.channels : 3;
     if (info->recipe.size == 0) info->recipe = d->recipe;
+    if (o.size) info->size = o.size;
+    if (info->size == 0) info->size = info->recipe.size;
+    if (a->settings & TLVI_SET_SIZE) info->recipe.size = info->size;
     if (o.padding || !info->padding) info->padding = o.padding ? o.padding : d->padding;
     if (o.eps > 0 || info->eps == 0) info->eps = o.eps > 0 ? o.eps : d->eps;
     if (o.momentum > 0 || info->momentum == 0)
@@ -250,9 +272,10 @@ tlv_run tlv_model_run(tlv_ctx *c, const tlv_model *m, tlv_mode mode)
 static int takes(const tlv_run *r, const tlv_model *m, const tlv_tensor *x)
 {
     if (!tlvi_ready1(r->c, m->arch->name, x)) return 0;
-    if (x->ndim == 4 && x->shape[1] == 3) return 1;
-    tlvi_fail(r->c, TLV_ERR_SHAPE, "images are [B,3,H,W], channels after batch", "%s: x is %s",
-              m->arch->name, tlvi_shape_str(x).s);
+    if (x->ndim == 4 && x->shape[1] == m->info.channels) return 1;
+    tlvi_fail(r->c, TLV_ERR_SHAPE, "images are [B,C,H,W], channels after batch",
+              "%s: x is %s, but images have %d channels", m->arch->name, tlvi_shape_str(x).s,
+              m->info.channels);
     return 0;
 }
 

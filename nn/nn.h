@@ -201,6 +201,8 @@ typedef struct tlv_model_opts {
     tlv_padding padding;
     double eps, momentum;               /* of batch norms; momentum as PyTorch counts it */
     int folded; /* 1: batch norms are folded into convolutions with bias: none are left */
+    int channels;                       /* of the images; 3 */
+    int size;                           /* of the images, square */
 } tlv_model_opts;
 
 /* What a model is beside its numbers: enough to build it again. */
@@ -211,6 +213,7 @@ typedef struct tlv_model_info {
     int has_head;               /* 0: the file had none, what stands there is random */
     int linear_head;            /* 1: logits = features w^T + b, w [classes,dim] */
     int folded;
+    int channels, size;         /* of images: C and, where it matters, the side */
     double width, eps, momentum;
     tlv_padding padding;
     tlv_recipe recipe;          /* how the weights want their images */
@@ -219,7 +222,8 @@ typedef struct tlv_model_info {
 /* Random weights: "resnet20", "resnet32", "resnet44", "resnet56" (32x32, option-A shortcut; He et
  * al. 2015, arXiv:1512.03385 section 4.2), "resnet18", "resnet34", "resnet50" (torchvision's),
  * "mobilenet_v2" (Sandler et al. 2018, arXiv:1801.04381), "squeezenet1_0" (Iandola et al. 2016,
- * arXiv:1602.07360).  TLV_ERR_ARG lists them. */
+ * arXiv:1602.07360), "conv4", "conv4_stride", "conv4_stride_flat" (28x28, for few-shot learning:
+ * conv4.c).  TLV_ERR_ARG lists them. */
 tlv_model *tlv_model_open(tlv_ctx *c, const char *arch, tlv_model_opts o);
 void tlv_model_close(tlv_model *m);                         /* and its parameters; accepts NULL */
 
@@ -243,7 +247,7 @@ tlv_status tlv_model_set_class_names(tlv_ctx *c, tlv_model *m, const char *const
 
 /* A run over the model's own parameters. */
 tlv_run tlv_model_run(tlv_ctx *c, const tlv_model *m, tlv_mode mode);
-/* x [B,3,H,W] -> logits [B,classes];  features: pooled, [B,dim].  Where info.linear_head is set
+/* x [B,C,H,W] -> logits [B,classes];  features: pooled, [B,dim].  Where info.linear_head is set
  * (everywhere but in SqueezeNet's published head), logits = features w^T + b. */
 tlv_tensor *tlv_model_forward(const tlv_run *r, const tlv_model *m, const tlv_tensor *x);
 tlv_tensor *tlv_model_features(const tlv_run *r, const tlv_model *m, const tlv_tensor *x);

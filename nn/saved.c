@@ -69,7 +69,7 @@ static tlv_status take_meta(tlv_ctx *c, const tlv_file *f, const char *path, con
     }
     if (recipe && !tlv_recipe_read(&info->recipe, recipe))
         return bad_meta(c, path, "recipe", "a recipe");
-    if (!a->has_settings) return c->err;
+    if (!a->settings) return c->err;
     if (padding) {
         int same = strcmp(padding, tlv_padding_name(TLV_PADDING_SAME)) == 0;
         if (!same && strcmp(padding, tlv_padding_name(TLV_PADDING_TORCH)) != 0)
@@ -81,14 +81,15 @@ static tlv_status take_meta(tlv_ctx *c, const tlv_file *f, const char *path, con
     return c->err;
 }
 
-/* The architecture that the names fit, of those called `arch` (NULL: any), or NULL; width 0 or what
- * the file says of itself. */
-static const tlvi_arch *fitting(const tlvi_names *names, const char *arch, double width,
+/* The architecture that the names fit, of those called `arch` (NULL: any), or NULL; width and size
+ * are 0 or what the file says of itself. */
+static const tlvi_arch *fitting(const tlvi_names *names, const char *arch, double width, int size,
                                 tlv_model_info *info)
 {
     for (const tlvi_arch *a = tlvi_arch_next(NULL); a; a = tlvi_arch_next(a)) {
         *info = tlvi_model_start(a);
         info->width = width;
+        if (a->settings & TLVI_SET_SIZE) info->size = size;
         if ((!arch || strcmp(arch, a->name) == 0) && a->detect(names, a->variant, info)) return a;
     }
     *info = (tlv_model_info){ 0 };
@@ -101,8 +102,11 @@ static const tlvi_arch *recognise(tlv_ctx *c, const tlv_file *f, const char *pat
 {
     listing l;
     double width = is_saved(f) ? meta_number(c, f, path, "width", 1e-3, 8) : 0;
+    int size = is_saved(f) ? (int)meta_number(c, f, path, "size", 1, 4096) : 0;
+    const char *says = is_saved(f) ? tlv_file_meta(f, "arch") : NULL;
     if (c->err || !list_file(c, f, &l)) return NULL;
-    const tlvi_arch *a = fitting(&l.names, arch, width, info);
+    const tlvi_arch *a = !arch && says ? fitting(&l.names, says, width, size, info) : NULL;
+    if (!a) a = fitting(&l.names, arch, width, size, info);
     tlvi_free(c, (void *)l.names.shape, l.bytes);
     if (!a) return NULL;
     *naming = tlvi_dialect_find(a, info->dialect);
@@ -239,7 +243,7 @@ tlv_model *tlv_model_load(tlv_ctx *c, const char *path, const char *arch, tlv_mo
 typedef struct meta_list {
     const char *at[2 * MAX_META + 1];
     int n;
-    char width[32], eps[32], momentum[32], recipe[400];
+    char width[32], eps[32], momentum[32], channels[32], size[32], recipe[400];
 } meta_list;
 
 static void put(meta_list *l, const char *key, const char *value)
@@ -261,12 +265,14 @@ static void put_info(meta_list *l, const tlv_model *m)
     put(l, "arch", m->info.arch);
     put(l, "dialect", m->info.dialect);
     put(l, "recipe", tlv_recipe_write(&m->info.recipe, l->recipe, sizeof l->recipe));
-    if (!m->arch->has_settings) return;
+    if (!m->arch->settings) return;
     put_number(l, "width", l->width, sizeof l->width, m->info.width);
     put(l, "padding", tlv_padding_name(m->info.padding));
     put_number(l, "eps", l->eps, sizeof l->eps, m->info.eps);
     put_number(l, "momentum", l->momentum, sizeof l->momentum, m->info.momentum);
     put(l, "folded", m->info.folded ? "1" : "0");
+    put_number(l, "channels", l->channels, sizeof l->channels, m->info.channels);
+    put_number(l, "size", l->size, sizeof l->size, m->info.size);
 }
 
 static tlv_status write_model(tlv_ctx *c, const tlv_model *m, const char *path,

@@ -53,7 +53,7 @@ static const tlvi_dialect DIALECT = {
 };
 static const tlvi_arch ARCH = {
     .name = "small_net", .head = "fc", .classes = 3, .dialect = &DIALECT, .n_dialects = 1,
-    .has_settings = 1, .bytes = sizeof(net), .dim = dim, .init = init,
+    .settings = ~0u, .bytes = sizeof(net), .dim = dim, .init = init,
     .features = features, .classify = classify,
 };
 

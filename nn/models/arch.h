@@ -34,12 +34,22 @@ typedef struct tlvi_dialect {
     void (*rename)(const char *entry, char *buf, size_t n);
 } tlvi_dialect;
 
+/* Settings that an architecture may have. */
+enum {
+    TLVI_SET_WIDTH = 1,
+    TLVI_SET_NORM = 2,                      /* eps, momentum */
+    TLVI_SET_PADDING = 4,
+    TLVI_SET_FOLDED = 8,
+    TLVI_SET_CHANNELS = 16,
+    TLVI_SET_SIZE = 32
+};
+
 typedef struct tlvi_arch {
     const char *name, *head;                /* head: prefix of the last layer's entries, "fc" */
     int classes;                            /* of the published weights */
     const tlvi_dialect *dialect;            /* the first is PyTorch's: the entries' names */
     int n_dialects;
-    int has_settings;                       /* width, padding, eps, momentum, folded */
+    unsigned settings;                      /* which of TLVI_SET_* may be chosen */
     int conv_head;                          /* the published head is not linear in the features */
     size_t bytes;                           /* of the module's struct */
     int variant;                            /* told to init: depth */
@@ -55,7 +65,8 @@ typedef struct tlvi_arch {
     int (*detect)(const tlvi_names *f, int variant, tlv_model_info *found);
 } tlvi_arch;
 
-extern const tlvi_arch tlvi_resnet_cifar[4], tlvi_resnet[3], tlvi_mobilenet_v2, tlvi_squeezenet;
+extern const tlvi_arch tlvi_resnet_cifar[4], tlvi_resnet[3], tlvi_mobilenet_v2, tlvi_squeezenet,
+    tlvi_conv4[3];
 
 /* ---- the model itself (model.c) -------------------------------------------------------------- */
 

@@ -323,6 +323,7 @@ static int detect(const tlvi_names *f, int variant, tlv_model_info *found)
 
 const tlvi_arch tlvi_mobilenet_v2 = {
     .name = "mobilenet_v2", .head = "classifier.1", .classes = 1000, .dialect = DIALECTS,
-    .n_dialects = N_DIALECTS, .has_settings = 1, .bytes = sizeof(mobilenet), .dim = dim,
+    .n_dialects = N_DIALECTS, .bytes = sizeof(mobilenet), .dim = dim,
+    .settings = TLVI_SET_WIDTH | TLVI_SET_NORM | TLVI_SET_PADDING | TLVI_SET_FOLDED,
     .init = init, .features = features, .classify = classify, .detect = detect,
 };
