@@ -66,6 +66,8 @@ static tlv_status check(tlv_ctx *c, const tlv_model *m, const tlv_meta_opts *o)
     TLVI_CHECK(c, o->lr >= 0 && o->lr_end >= 0 && o->inner_lr >= 0 && o->clip >= 0, TLV_ERR_ARG,
                "rates and the clip are at least 0", "meta_open: lr %g to %g, inner lr %g, clip %g",
                o->lr, o->lr_end, o->inner_lr, o->clip);
+    TLVI_CHECK(c, !o->adapt || strlen(o->adapt) < TLVI_ADAPT, TLV_ERR_LIMIT, "use '*' in patterns",
+               "meta_open: adapt has more than %d characters", TLVI_ADAPT - 1);
     const tlvi_meta_method *how = METHODS[o->method];
     int ways = o->train_ways ? o->train_ways : o->ways;
     TLVI_CHECK(c, how->embeds || (tlv_model_classes(m) == o->ways && ways == o->ways), TLV_ERR_ARG,
@@ -155,6 +157,7 @@ tlv_meta *tlv_meta_open(tlv_ctx *c, const tlv_model *m, tlv_meta_opts o)
     tlv_meta *l = tlvi_alloc(c, sizeof *l);
     if (!l) return NULL;
     *l = (tlv_meta){ .c = c, .m = m, .how = METHODS[o.method], .o = o };
+    if (o.adapt) l->o.adapt = strcpy(l->adapt, o.adapt);
     l->key = tlv_rng_stream(c, "episodes");
     find_slots(l);
     build(l);

@@ -9,11 +9,14 @@
 
 typedef struct tlvi_meta_method tlvi_meta_method;
 
+enum { TLVI_ADAPT = 512 };              /* bytes of the option adapt */
+
 struct tlv_meta {
     tlv_ctx *c;
     const tlv_model *m;                 /* its forward function; its parameters are not used */
     const tlvi_meta_method *how;
     tlv_meta_opts o;
+    char adapt[TLVI_ADAPT];             /* what o.adapt points to */
     tlv_params *p;                      /* the model's entries, then LoRA's, then the method's own */
     uint8_t *adapted;                   /* [entries of p]: 1 where an inner loop moves it */
     int entries;                        /* of p */
