@@ -189,7 +189,7 @@ static tlv_status read_key(tlv_ctx *c, const tlv_file *f, tlv_rng_key *key)
 static tlv_status take(tlv_meta *l, const tlv_file *f)
 {
     tlv_ctx *c = l->c;
-    tlv_rng_key key;
+    tlv_rng_key key = { 0 };
     double iteration = tlvi_run_number(c, f, "meta.iteration", 0, MOST);
     tlvi_run_state r = state_of(l);
     if (c->err || read_key(c, f, &key) != TLV_OK || tlvi_run_read(c, f, &r) != TLV_OK) return c->err;
