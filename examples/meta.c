@@ -499,7 +499,7 @@ static int train(job *j)
             j->e[VAL] ? "  validation tasks  " : "",
             j->e[VAL] && is_reptile(j) && transductive(j) ? "  one by one" : "", "time");
     fflush(j->f);
-    j->kept_at = cli_now();
+    j->kept_at = cli_now();                             // open_run, or the run before, wrote it
     while (!cli_interrupted()) {
         int status = is_row_due(j) ? validate(j) : CLI_OK;
         if (status == CLI_INTERRUPTED) break;
@@ -649,7 +649,8 @@ static int open_run(job *j)
     fprintf(j->f, "run      %s, %d thread%s, seed %lld, folder %s\n", tlv_isa(j->c),
             tlv_threads(j->c), tlv_threads(j->c) == 1 ? "" : "s", (long long)j->o.seed, j->dir);
     if (write_options(j) != CLI_OK || write_classes(j) != CLI_OK) return CLI_FAILED;
-    return cli_meta_begin_log(j->dir, iteration(j));
+    if (cli_meta_begin_log(j->dir, iteration(j)) != CLI_OK) return CLI_FAILED;
+    return j->o.resume || keep(j) == TLV_OK ? CLI_OK : cli_fail(j->c);
 }
 
 static int run(job *j, double start)
