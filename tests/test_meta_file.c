@@ -98,7 +98,8 @@ static void check_going_on(tlv_meta_opts o, const char *what)
     taken.l = tlv_meta_open(taken.c, taken.m, o);
     steps(&whole, 6);
     steps(&part, 3);
-    EXPECT_STATUS(tlv_meta_save(part.l, path, (const char *[]){ "note", "half way", NULL }), TLV_OK);
+    const char *const note[] = { "note", "half way", NULL };
+    EXPECT_STATUS(tlv_meta_save(part.l, path, note), TLV_OK);
     tlv_model_close(loaded.m);
     loaded.l = tlv_meta_load(loaded.c, path, &loaded.m);
     EXPECT_OK(loaded.c);

@@ -115,7 +115,8 @@ tlv_status tlvi_tuning_load(tlv_finetune *t, const char *path)
     tlv_scope s = tlv_scope_begin_with(c, TLV_NO_GRAD);
     tlv_file *f = tlv_file_open(c, path);
     const char *plan = f ? tlv_file_meta(f, "plan") : NULL;
-    for (int i = 0; f && i < NUMBERS; i++) v[i] = tlvi_run_number(c, f, KEY[i], -HUGE_VAL, HUGE_VAL);
+    for (int i = 0; f && i < NUMBERS; i++)
+        v[i] = tlvi_run_number(c, f, KEY[i], -HUGE_VAL, HUGE_VAL);
     if (!c->err && (!plan || !possible(t, v)))
         tlvi_fail(c, TLV_ERR_FORMAT, HINT, "the checkpoint has no plan, or impossible numbers");
     if (!c->err && strcmp(plan, t->plan) != 0)

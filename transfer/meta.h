@@ -1,6 +1,6 @@
-/* meta.h -- what a method of learning to learn shows to meta.c, and what it may use.
+/* meta.h -- what a method of learning to learn shows to learner.c, and what it may use.
  *
- * A method is one file with one tlvi_meta_method, listed in meta.c. */
+ * A method is one file with one tlvi_meta_method, listed in learner.c. */
 #ifndef TLVI_META_H
 #define TLVI_META_H
 

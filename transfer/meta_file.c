@@ -37,7 +37,7 @@ static const row ROWS[] = {
     ROW(clip, REAL, 0),         ROW(multi_step, LONG, 0), ROW(proximal, REAL, 0),
     ROW(cg_steps, INT, 0),
 };
-enum { N_ROWS = sizeof ROWS / sizeof ROWS[0], NUMBER = 32 };
+enum { N_ROWS = sizeof ROWS / sizeof ROWS[0], NUMBER = 32, NORMS = 3 };
 static const double MOST = 9007199254740992.0;          /* 2^53: whole numbers in a double */
 static const char HINT[] = "it is damaged, or no file of a learner: see tlv-inspect";
 
@@ -70,10 +70,12 @@ static tlv_status read_number(tlv_ctx *c, const tlv_file *f, const row *r, tlv_m
 
 static tlv_status unknown(tlv_ctx *c, const char *key, const char *text)
 {
-    return text ? tlvi_fail(c, TLV_ERR_FORMAT, HINT, "the checkpoint has %s '%.40s', which is not "
-                            "known here", key, tlvi_name_str(text, strlen(text)).s)
-                : tlvi_fail(c, TLV_ERR_FORMAT, HINT, "the checkpoint is of no learner: it has no %s",
-                            key);
+    if (!text)
+        return tlvi_fail(c, TLV_ERR_FORMAT, HINT,
+                         "the checkpoint is of no learner: it has no %s", key);
+    return tlvi_fail(c, TLV_ERR_FORMAT, HINT,
+                     "the checkpoint has %s '%.40s', which is not known here", key,
+                     tlvi_name_str(text, strlen(text)).s);
 }
 
 /* o->adapt points into f. */
@@ -83,8 +85,8 @@ static tlv_status read_options(tlv_ctx *c, const tlv_file *f, tlv_meta_opts *o)
     const char *method = tlv_file_meta(f, "meta.method"), *bn = tlv_file_meta(f, "meta.bn");
     int m = tlv_meta_method_find(method), b = 0;
     if (m < 0) return unknown(c, "meta.method", method);
-    while (bn && b <= TLV_META_BN_PER_STEP && strcmp(bn, tlv_meta_bn_name((tlv_meta_bn)b)) != 0) b++;
-    if (!bn || b > TLV_META_BN_PER_STEP) return unknown(c, "meta.bn", bn);
+    while (bn && b < NORMS && strcmp(bn, tlv_meta_bn_name((tlv_meta_bn)b)) != 0) b++;
+    if (!bn || b == NORMS) return unknown(c, "meta.bn", bn);
     o->method = (tlv_meta_method)m;
     o->bn = (tlv_meta_bn)b;
     for (int i = 0; i < N_ROWS && c->err == TLV_OK; i++) read_number(c, f, &ROWS[i], o);
@@ -192,7 +194,8 @@ static tlv_status take(tlv_meta *l, const tlv_file *f)
     tlv_rng_key key = { 0 };
     double iteration = tlvi_run_number(c, f, "meta.iteration", 0, MOST);
     tlvi_run_state r = state_of(l);
-    if (c->err || read_key(c, f, &key) != TLV_OK || tlvi_run_read(c, f, &r) != TLV_OK) return c->err;
+    if (c->err || read_key(c, f, &key) != TLV_OK || tlvi_run_read(c, f, &r) != TLV_OK)
+        return c->err;
     l->iteration = (int64_t)iteration;
     l->key = key;
     return c->err;

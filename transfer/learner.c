@@ -1,4 +1,4 @@
-/* meta.c -- a learner that learns to learn: options, outer steps, tests.  How a task is learned is
+/* learner.c -- a learner that learns to learn: options, outer steps, tests.  How a task is learned is
  * the methods' matter. */
 #include "transfer/meta.h"
 
