@@ -1,5 +1,5 @@
-/* learner.c -- a learner that learns to learn: options, outer steps, tests.  How a task is learned is
- * the methods' matter. */
+/* learner.c -- a learner that learns to learn: options, outer steps.  How a task is learned is the
+ * methods' matter. */
 #include "transfer/meta.h"
 
 #include <math.h>
