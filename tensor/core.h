@@ -349,6 +349,8 @@ void tlvi_segment_drop(tlv_ctx *c, int32_t begin, int32_t end);
 const tlvi_segment *tlvi_segment_of(const tlv_ctx *c, int32_t node);
 
 void tlvi_scopes_close(tlv_ctx *c);
+/* tlv_scope_roll for n tensors. */
+void tlvi_scope_roll_n(tlv_ctx *c, tlv_scope s, int n, tlv_tensor *const *t);
 tlv_ctx *tlvi_child_open(tlv_ctx *parent);             /* ctx.c; closed by tlv_ctx_close */
 void tlvi_header_unlink(tlv_ctx *c, tlv_tensor *t);
 void tlvi_header_link(tlv_ctx *c, tlv_tensor *t, int32_t depth);

@@ -142,9 +142,14 @@ tlv_tensor *tlv_scope_end_keep(tlv_ctx *c, tlv_scope s, tlv_tensor *t)
     return t;
 }
 
+void tlvi_scope_roll_n(tlv_ctx *c, tlv_scope s, int n, tlv_tensor *const *t)
+{
+    if (is_open(c, s)) close_down(c, s.depth, s.depth, n, t);
+}
+
 tlv_tensor *tlv_scope_roll(tlv_ctx *c, tlv_scope s, tlv_tensor *t)
 {
-    if (is_open(c, s)) close_down(c, s.depth, s.depth, 1, &t);
+    tlvi_scope_roll_n(c, s, 1, &t);
     return t;
 }
 

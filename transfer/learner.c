@@ -12,6 +12,9 @@ static const tlvi_meta_method *const METHODS[TLV_META_METHODS] = {
     [TLV_FOMAML] = &tlvi_fomaml,
     [TLV_ANIL] = &tlvi_anil,
     [TLV_BOIL] = &tlvi_boil,
+    [TLV_META_SGD] = &tlvi_meta_sgd,
+    [TLV_MAML_PLUS_PLUS] = &tlvi_maml_plus_plus,
+    [TLV_IMAML] = &tlvi_imaml,
 };
 
 /* ---- names and options ----------------------------------------------------------------------- */
@@ -69,6 +72,12 @@ static tlv_status check(tlv_ctx *c, const tlv_model *m, const tlv_meta_opts *o)
     TLVI_CHECK(c, !o->adapt || strlen(o->adapt) < TLVI_ADAPT, TLV_ERR_LIMIT, "use '*' in patterns",
                "meta_open: adapt has more than %d characters", TLVI_ADAPT - 1);
     const tlvi_meta_method *how = METHODS[o->method];
+    TLVI_CHECK(c, how != &tlvi_imaml || (o->proximal > 0 && o->cg_steps >= 1), TLV_ERR_ARG,
+               "start from tlv_meta_defaults(method, ways, shots)",
+               "meta_open: proximal %g, %d steps of conjugate gradients", o->proximal, o->cg_steps);
+    TLVI_CHECK(c, o->bn != TLV_META_BN_PER_STEP || how->step_norms, TLV_ERR_ARG,
+               "maml++ has them; others take batch or running statistics",
+               "meta_open: %s has no batch norms of single steps", how->name);
     int ways = o->train_ways ? o->train_ways : o->ways;
     TLVI_CHECK(c, how->embeds || (tlv_model_classes(m) == o->ways && ways == o->ways), TLV_ERR_ARG,
                "give the model a head of that many classes (tlv_model_new_head)",
@@ -80,8 +89,9 @@ static tlv_status check(tlv_ctx *c, const tlv_model *m, const tlv_meta_opts *o)
 /* ---- opening --------------------------------------------------------------------------------- */
 
 /* The learner's adapt option with the model's own name for "head" in front of a pattern. */
-static int matches(const tlv_meta *l, const char *name)
+static int matches(const void *learner, const char *name)
 {
+    const tlv_meta *l = learner;
     const char *head = tlv_model_head(l->m), *pattern = l->o.adapt;
     size_t n = strlen(head);
     int in_head = strncmp(name, head, n) == 0 && name[n] == '.';
@@ -112,10 +122,11 @@ static void find_slots(tlv_meta *l)
 static tlv_status find_adapted(tlv_meta *l)
 {
     int any = 0;
-    l->adapted = tlvi_alloc(l->c, (size_t)l->entries);
-    for (int i = 0; l->adapted && i < l->entries; i++) {
+    l->adapted = tlvi_alloc(l->c, (size_t)l->own);
+    for (int i = 0; l->adapted && i < l->own; i++) {
         const char *name = tlv_params_name(l->p, i);
-        l->adapted[i] = i < l->own && !tlv_params_is_buffer(l->p, i)
+        l->adapted[i] = !tlv_params_is_buffer(l->p, i) && !tlv_params_is_frozen(l->p, i)
+                     && !(l->how->step_norms && tlvi_is_batch_norm(l->p, i))
                      && (l->o.lora_rank > 0 ? is_lora(name) : matches(l, name));
         any |= l->adapted[i];
     }
@@ -139,12 +150,12 @@ static void build(tlv_meta *l)
     tlv_ctx *c = l->c;
     l->p = tlv_params_clone(c, tlv_model_params(l->m));
     if (l->p && l->o.lora_rank > 0)
-        l->p = append(c, l->p,
-                      tlvi_lora_entries(c, l->p, l->o.adapt ? l->o.adapt : "*", l->o.lora_rank));
+        l->p = append(c, l->p, tlvi_lora_entries(c, l->p, matches, l, l->o.lora_rank));
     l->own = tlv_params_count(l->p);
-    if (l->p && l->how->own && c->err == TLV_OK) l->p = append(c, l->p, l->how->own(c, l));
-    l->entries = tlv_params_count(l->p);
     if (!l->p || find_adapted(l) != TLV_OK) return;
+    if (l->how->own) l->p = append(c, l->p, l->how->own(c, l));
+    l->entries = tlv_params_count(l->p);
+    if (c->err) return;
     tlv_adam_opts adam = tlv_adam_defaults();
     adam.lr = l->o.lr;
     l->opt = l->how->sgd ? tlv_sgd_open(c, l->p, (tlv_sgd_opts){ .lr = l->o.lr })
@@ -171,7 +182,7 @@ void tlv_meta_close(tlv_meta *l)
     if (!l) return;
     tlv_optim_close(l->opt);
     tlv_params_close(l->p);
-    if (l->adapted) tlvi_free(l->c, l->adapted, (size_t)l->entries);
+    if (l->adapted) tlvi_free(l->c, l->adapted, (size_t)l->own);
     tlvi_free(l->c, l, sizeof *l);
 }
 
@@ -185,6 +196,7 @@ tlv_status tlv_meta_to_model(const tlv_meta *l, tlv_model *m)
     tlv_params *to = tlv_model_params(m);
     tlv_scope s = tlv_scope_begin_with(c, TLV_NO_GRAD);
     const tlv_params *from = l->o.lora_rank > 0 ? tlv_lora_merge(c, l->p, 1) : l->p;
+    from = tlvi_step_norms(c, l, from, 0);
     for (int i = 0; from && i < tlv_params_count(to) && c->err == TLV_OK; i++)
         if (strcmp(tlv_params_name(to, i), tlv_params_name(from, i)) != 0)
             tlvi_fail(c, TLV_ERR_NAME, "pass the model that the learner was opened with",

@@ -7,19 +7,19 @@
 
 enum { NAME = 240 };
 
-static int is_matrix(const tlv_params *p, int i, const char *pattern)
+static int is_matrix(const tlv_params *p, int i)
 {
-    return !tlv_params_is_buffer(p, i) && p->schema->entry[i].shape.ndim >= 2
-        && tlv_match(pattern, tlv_params_name(p, i));
+    return !tlv_params_is_buffer(p, i) && p->schema->entry[i].shape.ndim >= 2;
 }
 
-tlv_params *tlvi_lora_entries(tlv_ctx *c, const tlv_params *p, const char *pattern, int rank)
+tlv_params *tlvi_lora_entries(tlv_ctx *c, const tlv_params *p, tlvi_wanted wanted, const void *user,
+                              int rank)
 {
     TLVI_REQUIRE(c, rank >= 1, TLV_ERR_ARG, "4 and 8 are usual", "lora: rank %d", rank);
     int found = 0;
     tlv_build *b = NULL;
     for (int i = 0; i < tlv_params_count(p) && c->err == TLV_OK; i++) {
-        if (!is_matrix(p, i, pattern)) continue;
+        if (!is_matrix(p, i) || !wanted(user, tlv_params_name(p, i))) continue;
         const tlvi_entry *e = &p->schema->entry[i];
         if (!b) b = tlv_build_begin(c, (tlv_dtype)e->dtype);
         int64_t out = e->shape.dim[0], in = tlvi_shape_numel(e->shape) / (out ? out : 1);
@@ -32,18 +32,21 @@ tlv_params *tlvi_lora_entries(tlv_ctx *c, const tlv_params *p, const char *patte
     }
     tlv_params *q = b ? tlv_build_end(b) : NULL;
     TLVI_REQUIRE(c, found > 0, TLV_ERR_ARG, "see the names with tlv-inspect",
-                 "lora: no matrix matches '%s'", pattern);
+                 "lora: no matrix is among what is to be adapted");
     return q;
 }
+
+static int by_pattern(const void *pattern, const char *name) { return tlv_match(pattern, name); }
 
 tlv_params *tlv_lora_add(tlv_ctx *c, const tlv_params *p, const char *pattern, int rank)
 {
     if (c->err || !p) return NULL;
-    tlv_params *more = tlvi_lora_entries(c, p, pattern, rank);
+    tlv_params *more = tlvi_lora_entries(c, p, by_pattern, pattern, rank);
     tlv_params *q = more ? tlv_params_edit(c, p, NULL, more) : NULL;
     tlv_params_close(more);
     for (int i = 0; q && i < tlv_params_count(p); i++)
-        if (is_matrix(p, i, pattern)) tlv_params_freeze(q, tlv_params_name(p, i));
+        if (is_matrix(p, i) && tlv_match(pattern, tlv_params_name(p, i)))
+            tlv_params_freeze(q, tlv_params_name(p, i));
     return q;
 }
 

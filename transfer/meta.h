@@ -17,8 +17,8 @@ struct tlv_meta {
     const tlvi_meta_method *how;
     tlv_meta_opts o;
     char adapt[TLVI_ADAPT];             /* what o.adapt points to */
-    tlv_params *p;                      /* the model's entries, then LoRA's, then the method's own */
-    uint8_t *adapted;                   /* [entries of p]: 1 where an inner loop moves it */
+    tlv_params *p;                      /* the model's entries, LoRA's, the method's own */
+    uint8_t *adapted;                   /* [own]: 1 where an inner loop moves it */
     int entries;                        /* of p */
     int own;                            /* the first of the method's own entries */
     int head_w, head_b;                 /* slots, or -1 */
@@ -45,8 +45,11 @@ struct tlvi_meta_method {
     const char *name;
     tlv_meta_opts defaults;             /* but for method, ways, shots */
     int sgd;                            /* 1: the outer step is p -= lr direction, not Adam's */
-    int embeds;                         /* 1: judges by features alone: any number of ways, no head */
-    /* Entries of the method's own, an owned set, or NULL where it has none (no error) or failed. */
+    int embeds;                         /* 1: judges by features alone: any ways, no head */
+    int step_norms;                     /* 1: has batch norms for each inner step (step_norms.c),
+                                           which no inner loop moves */
+    /* Entries of the method's own, an owned set, or NULL where it has none (no error) or failed. l
+     * has p, adapted and own. */
     tlv_params *(*own)(tlv_ctx *c, const tlv_meta *l);
     /* What the outer optimizer descends, in p's schema; sets t->loss and t->accuracy. */
     tlv_params *(*direction)(tlvi_meta_task *t);
@@ -59,6 +62,7 @@ extern const tlvi_meta_method tlvi_maml, tlvi_fomaml, tlvi_anil, tlvi_boil, tlvi
 
 /* ---- for methods (meta_task.c) --------------------------------------------------------------- */
 
+tlv_dtype tlvi_meta_dtype(const tlv_meta *l);       /* of the parameters */
 /* p's tensors with all frozen that no inner loop moves. */
 const tlv_params *tlvi_meta_adapted(const tlvi_meta_task *t, const tlv_params *p);
 /* Logits or features of images x under p (a set of the learner's schema); step: how many inner
@@ -72,9 +76,32 @@ tlv_tensor *tlvi_meta_query_logits(tlvi_meta_task *t, const tlv_params *p, int s
 /* Mean cross-entropy of the query set's logits, with history; notes loss and accuracy. */
 tlv_tensor *tlvi_meta_query_loss(tlvi_meta_task *t, tlv_tensor *logits);
 
+/* ---- learned_rates.c ------------------------------------------------------------------------- */
+
+/* Adds an entry PREFIX NAME for each adapted parameter, filled with inner_lr: of its shape, or [1].
+ * b may be NULL. */
+void tlvi_rates_build(tlv_build *b, const tlv_meta *l, const char *prefix, int each);
+/* p - rate o g, recorded: rates are the task's entries PREFIX NAME. */
+const tlv_params *tlvi_rates_descend(tlvi_meta_task *t, const tlv_params *p, const tlv_params *g,
+                                     const char *prefix);
+
+/* ---- step_norms.c ---------------------------------------------------------------------------- */
+
+/* Scale, shift and running statistics of batch norms. */
+int tlvi_is_batch_norm(const tlv_params *p, int slot);
+/* Adds the entries "meta.step.K.NAME"; b may be NULL.  start: they become the model's. */
+void tlvi_step_norms_build(tlv_build *b, const tlv_meta *l);
+void tlvi_step_norms_start(tlv_ctx *c, const tlv_meta *l, tlv_params *own);
+/* The entry that a pass after `step` inner steps reads in place of `slot`: it, if none. */
+int tlvi_step_slot(const tlv_meta *l, int slot, int step);
+/* p as such a pass reads it: p itself, or a set of the innermost scope. */
+const tlv_params *tlvi_step_norms(tlv_ctx *c, const tlv_meta *l, const tlv_params *p, int step);
+
 /* ---- lora.c ---------------------------------------------------------------------------------- */
 
-/* The pairs NAME.lora_a, NAME.lora_b alone: an owned set. */
-tlv_params *tlvi_lora_entries(tlv_ctx *c, const tlv_params *p, const char *pattern, int rank);
+/* The pairs NAME.lora_a, NAME.lora_b alone, of the matrices that are wanted: an owned set. */
+typedef int (*tlvi_wanted)(const void *user, const char *name);
+tlv_params *tlvi_lora_entries(tlv_ctx *c, const tlv_params *p, tlvi_wanted wanted, const void *user,
+                              int rank);
 
 #endif

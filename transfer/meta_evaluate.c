@@ -82,13 +82,27 @@ static tlv_tensor *mean_rows(tlv_ctx *c, const tlv_tensor *t, int ways)
     return tlv_leaf(c, tlv_to_order(c, tlv_expand(c, mean, s), TLV_ROW_MAJOR));
 }
 
+/* A row a class: the head, its learned rates, its low-rank change. */
+static int has_class_rows(const tlv_meta *l, int i)
+{
+    const char *name = tlv_params_name(l->p, i), *rate = "meta.rate.";
+    if (strncmp(name, rate, strlen(rate)) == 0) name += strlen(rate);
+    for (int k = 0; k < 2; k++) {
+        const char *head = tlv_params_name(l->p, k ? l->head_b : l->head_w);
+        size_t n = strlen(head);
+        if (n && strncmp(name, head, n) == 0 && (!name[n] || strcmp(name + n, ".lora_b") == 0))
+            return 1;
+    }
+    return 0;
+}
+
 static const tlv_params *with_ways(tlv_ctx *c, const tlv_meta *l, int ways)
 {
     tlv_params *p = tlvi_params_scoped(c, l->p->schema);
     for (int i = 0; p && i < l->entries; i++) {
         p->value[i] = l->p->value[i];
         p->frozen[i] = l->p->frozen[i];
-        if ((i == l->head_w || i == l->head_b) && !l->how->embeds && ways != l->o.ways)
+        if (!l->how->embeds && ways != l->o.ways && has_class_rows(l, i))
             p->value[i] = mean_rows(c, p->value[i], ways);
     }
     return p;

@@ -1,6 +1,13 @@
-/* meta_task.c -- what methods of learning to learn do with one episode: run the model, and judge. */
+/* meta_task.c -- what methods of learning to learn do with one episode: run the model, judge. */
 #include "nn/run.h"
 #include "transfer/meta.h"
+
+tlv_dtype tlvi_meta_dtype(const tlv_meta *l)
+{
+    int i = 0;
+    while (i < l->own - 1 && tlv_params_is_buffer(l->p, i)) i++;
+    return (tlv_dtype)l->p->schema->entry[i].dtype;
+}
 
 const tlv_params *tlvi_meta_adapted(const tlvi_meta_task *t, const tlv_params *p)
 {
@@ -8,7 +15,7 @@ const tlv_params *tlvi_meta_adapted(const tlvi_meta_task *t, const tlv_params *p
     tlv_params *q = tlvi_params_scoped(t->c, p->schema);
     for (int i = 0; q && i < p->schema->n; i++) {
         q->value[i] = p->value[i];
-        int keep = p->schema->entry[i].is_buffer || t->l->adapted[i];
+        int keep = p->schema->entry[i].is_buffer || (i < t->l->own && t->l->adapted[i]);
         q->frozen[i] = (uint8_t)(p->frozen[i] || !keep);
     }
     return q;
@@ -19,45 +26,52 @@ const tlv_params *tlvi_meta_adapted(const tlvi_meta_task *t, const tlv_params *p
 typedef tlv_tensor *(*model_fn)(const tlv_run *r, const tlv_model *m, const tlv_tensor *x);
 
 /* Adds what the batch norms saw to what the task has observed so far. */
-static void observe(tlvi_meta_task *t, tlv_stats *stats)
+static void observe(tlvi_meta_task *t, tlv_stats *stats, int step)
 {
     tlv_params *seen = tlvi_stats_take(t->c, stats, t->p);
     if (!seen) return;
     if (!t->observed) t->observed = tlvi_params_scoped(t->c, t->p->schema);
     for (int i = 0; t->observed && i < seen->schema->n; i++)
-        if (seen->value[i]) t->observed->value[i] = seen->value[i];
+        if (seen->value[i]) t->observed->value[tlvi_step_slot(t->l, i, step)] = seen->value[i];
 }
 
-static tlv_tensor *run(tlvi_meta_task *t, const tlv_params *p, const tlv_tensor *x, model_fn fn)
+/* Of passes that judge; inner steps are training, in tests too, and take the batch's statistics. */
+static tlv_mode judging(const tlvi_meta_task *t)
+{
+    return t->l->o.bn == TLV_META_BN_BATCH || t->training ? TLV_TRAIN : TLV_EVAL;
+}
+
+static tlv_tensor *run(tlvi_meta_task *t, const tlv_params *p, int step, tlv_mode mode,
+                       const tlv_tensor *x, model_fn fn)
 {
     if (!p || t->c->err) return NULL;
     const tlv_meta *l = t->l;
-    tlv_mode mode = l->o.bn == TLV_META_BN_BATCH || t->training ? TLV_TRAIN : TLV_EVAL;
     tlv_run r = tlv_model_run(t->c, l->m, mode);
+    p = tlvi_step_norms(t->c, l, p, step);
     r.params = l->o.lora_rank > 0 ? tlv_lora_merge(t->c, p, 1) : p;
     if (!r.params) return NULL;
-    if (t->training && l->o.bn == TLV_META_BN_RUNNING) r.stats = tlv_stats_open(t->c);
+    if (t->training && l->o.bn != TLV_META_BN_BATCH) r.stats = tlv_stats_open(t->c);
     tlv_tensor *y = fn(&r, l->m, x);
-    if (r.stats) observe(t, r.stats);
+    if (r.stats) observe(t, r.stats, step);
     tlv_stats_close(r.stats);
     return y;
 }
 
 tlv_tensor *tlvi_meta_logits(tlvi_meta_task *t, const tlv_params *p, int step, const tlv_tensor *x)
 {
-    (void)step;
-    return run(t, p, x, tlv_model_forward);
+    return run(t, p, step, judging(t), x, tlv_model_forward);
 }
 
 tlv_tensor *tlvi_meta_features(tlvi_meta_task *t, const tlv_params *p, const tlv_tensor *x)
 {
-    return run(t, p, x, tlv_model_features);
+    return run(t, p, 0, judging(t), x, tlv_model_features);
 }
 
 tlv_tensor *tlvi_meta_support_loss(tlv_ctx *c, const tlv_params *p, int step, void *task)
 {
     tlvi_meta_task *t = task;
-    tlv_tensor *logits = tlvi_meta_logits(t, p, step, t->e->x[TLV_SUPPORT]);        // [N,ways]
+    const tlv_tensor *x = t->e->x[TLV_SUPPORT];
+    tlv_tensor *logits = run(t, p, step, TLV_TRAIN, x, tlv_model_forward);          // [N,ways]
     return tlv_cross_entropy(c, logits, t->e->y[TLV_SUPPORT], (tlv_ce_opts){ 0 });
 }
 

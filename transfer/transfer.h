@@ -303,9 +303,10 @@ int tlv_meta_method_find(const char *name);                 /* the method, or -1
 /* Where batch norms get mean and variance.  Published figures differ in it: say it beside yours. */
 typedef enum tlv_meta_bn {
     TLV_META_BN_BATCH = 0,      /* from whatever is in the batch, in tests too (MAML, Reptile) */
-    TLV_META_BN_RUNNING = 1,    /* training: the batch's; tests: running ones (ProtoNet) */
-    TLV_META_BN_PER_STEP = 2    /* a running pair and a scale and shift for each inner step
-                                   (MAML++) */
+    TLV_META_BN_RUNNING = 1,    /* training and inner steps: the batch's; query images in tests:
+                                   running ones (ProtoNet: of support images too) */
+    TLV_META_BN_PER_STEP = 2    /* the same with a running pair for each inner step (MAML++ alone,
+                                   which has scale and shift of each step in every case) */
 } tlv_meta_bn;
 const char *tlv_meta_bn_name(tlv_meta_bn b);                /* "batch", "running", "per-step" */
 
