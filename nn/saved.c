@@ -4,10 +4,9 @@
 #include <stdlib.h>
 
 #include "nn/models/arch.h"
+#include "nn/saved.h"
 #include "tensor/json.h"
 #include "tensor/mapfile.h"
-
-enum { MAX_META = 32 };
 
 /* ---- which model a file is ------------------------------------------------------------------- */
 
@@ -18,18 +17,22 @@ static const char *without_module(const char *name)
 
 typedef struct listing { tlvi_names names; size_t bytes; } listing;
 
-static int list_file(tlv_ctx *c, const tlv_file *f, listing *l)
+/* The entries of f, or those whose names begin with prefix, without it. */
+static int list_file(tlv_ctx *c, const tlv_file *f, const char *prefix, listing *l)
 {
-    int n = tlv_file_count(f);
+    int n = tlv_file_count(f), k = 0;
+    size_t skip = prefix ? strlen(prefix) : 0;
     l->bytes = (size_t)(n ? n : 1) * (sizeof(char *) + sizeof(tlv_shape));
     tlv_shape *shape = tlvi_alloc(c, l->bytes);
     if (!shape) return 0;
     const char **name = (const char **)(void *)(shape + n);
     for (int i = 0; i < n; i++) {
-        name[i] = without_module(tlv_file_name(f, i));
-        shape[i] = tlv_file_shape(f, i);
+        const char *full = tlv_file_name(f, i);
+        if (prefix && strncmp(full, prefix, skip) != 0) continue;
+        name[k] = prefix ? full + skip : without_module(full);
+        shape[k++] = tlv_file_shape(f, i);
     }
-    l->names = (tlvi_names){ n, name, shape };
+    l->names = (tlvi_names){ k, name, shape };
     return 1;
 }
 
@@ -96,15 +99,17 @@ static const tlvi_arch *fitting(const tlvi_names *names, const char *arch, doubl
     return NULL;
 }
 
-/* What stands in an open file; *naming: by whose names. NULL if it is nothing known here. */
-static const tlvi_arch *recognise(tlv_ctx *c, const tlv_file *f, const char *path, const char *arch,
-                                  tlv_model_info *info, const tlvi_dialect **naming)
+/* What stands in an open file, under names that begin with prefix (NULL: all); *naming: by whose
+ * names. NULL if it is nothing known here. */
+static const tlvi_arch *recognise(tlv_ctx *c, const tlv_file *f, const char *path,
+                                  const char *prefix, const char *arch, tlv_model_info *info,
+                                  const tlvi_dialect **naming)
 {
     listing l;
     double width = is_saved(f) ? meta_number(c, f, path, "width", 1e-3, 8) : 0;
     int size = is_saved(f) ? (int)meta_number(c, f, path, "size", 1, 4096) : 0;
     const char *says = is_saved(f) ? tlv_file_meta(f, "arch") : NULL;
-    if (c->err || !list_file(c, f, &l)) return NULL;
+    if (c->err || !list_file(c, f, prefix, &l)) return NULL;
     const tlvi_arch *a = !arch && says ? fitting(&l.names, says, width, size, info) : NULL;
     if (!a) a = fitting(&l.names, arch, width, size, info);
     tlvi_free(c, (void *)l.names.shape, l.bytes);
@@ -120,7 +125,7 @@ tlv_status tlv_model_peek(tlv_ctx *c, const char *path, tlv_model_info *info)
     *info = (tlv_model_info){ 0 };
     tlv_file *f = tlv_file_open(c, path);
     const tlvi_dialect *naming;
-    const tlvi_arch *a = f ? recognise(c, f, path, NULL, info, &naming) : NULL;
+    const tlvi_arch *a = f ? recognise(c, f, path, NULL, NULL, info, &naming) : NULL;
     tlv_file_close(f);
     if (!a) *info = (tlv_model_info){ 0 };
     return a ? tlvi_model_settle(c, a, (tlv_model_opts){ 0 }, info) : c->err;
@@ -216,7 +221,7 @@ tlv_model *tlv_model_load(tlv_ctx *c, const char *path, const char *arch, tlv_mo
     if (!f) return NULL;
     tlv_model_info info;
     const tlvi_dialect *naming;
-    const tlvi_arch *a = recognise(c, f, path, arch, &info, &naming);
+    const tlvi_arch *a = recognise(c, f, path, NULL, arch, &info, &naming);
     if (!a && arch && !c->err && (a = tlvi_arch_find(c, arch)) != NULL) {
         info = tlvi_model_start(a);         // the load will say in detail what does not fit
         naming = a->dialect;
@@ -238,39 +243,57 @@ tlv_model *tlv_model_load(tlv_ctx *c, const char *path, const char *arch, tlv_mo
     return NULL;
 }
 
+static tlv_dtype dtype_under(const tlv_file *f, const char *prefix)
+{
+    for (int i = 0; i < tlv_file_count(f); i++)
+        if (strncmp(tlv_file_name(f, i), prefix, strlen(prefix)) == 0)
+            return tlv_file_dtype(f, i) == TLV_F64 ? TLV_F64 : TLV_F32;
+    return TLV_F32;
+}
+
+tlv_model *tlvi_model_like(tlv_ctx *c, const tlv_file *f, const char *path, const char *prefix)
+{
+    tlv_model_info info;
+    const tlvi_dialect *naming;
+    const char *arch = tlv_file_meta(f, "arch");
+    const tlvi_arch *a = recognise(c, f, path, prefix, arch, &info, &naming);
+    if (!a && !c->err)
+        tlvi_fail(c, TLV_ERR_FORMAT, "see what is inside with tlv-inspect",
+                  "%s: what is called %s* in it is not the architecture '%s'",
+                  tlvi_path_str(path).s, prefix,
+                  arch ? tlvi_name_str(arch, strlen(arch)).s : "unnamed");
+    if (!a || tlvi_model_settle(c, a, (tlv_model_opts){ 0 }, &info) != TLV_OK) return NULL;
+    return tlvi_model_build(c, a, &info, dtype_under(f, prefix), "");
+}
+
 /* ---- saving ---------------------------------------------------------------------------------- */
 
-typedef struct meta_list {
-    const char *at[2 * MAX_META + 1];
-    int n;
-    char width[32], eps[32], momentum[32], channels[32], size[32], recipe[400];
-} meta_list;
-
-static void put(meta_list *l, const char *key, const char *value)
+void tlvi_meta_put(tlvi_meta_list *l, const char *key, const char *value)
 {
+    if (l->n + 2 > 2 * TLVI_MAX_META) return;
     l->at[l->n++] = key;
     l->at[l->n++] = value;
     l->at[l->n] = NULL;
 }
 
-static void put_number(meta_list *l, const char *key, char *buf, size_t n, double v)
+static void put_number(tlvi_meta_list *l, const char *key, char *buf, size_t n, double v)
 {
     snprintf(buf, n, "%.17g", v);
-    put(l, key, buf);
+    tlvi_meta_put(l, key, buf);
 }
 
-static void put_info(meta_list *l, const tlv_model *m)
+void tlvi_model_describe(const tlv_model *m, tlvi_meta_list *l)
 {
-    put(l, "libtlvision", tlv_version());
-    put(l, "arch", m->info.arch);
-    put(l, "dialect", m->info.dialect);
-    put(l, "recipe", tlv_recipe_write(&m->info.recipe, l->recipe, sizeof l->recipe));
+    tlvi_meta_put(l, "libtlvision", tlv_version());
+    tlvi_meta_put(l, "arch", m->info.arch);
+    tlvi_meta_put(l, "dialect", m->info.dialect);
+    tlvi_meta_put(l, "recipe", tlv_recipe_write(&m->info.recipe, l->recipe, sizeof l->recipe));
     if (!m->arch->settings) return;
     put_number(l, "width", l->width, sizeof l->width, m->info.width);
-    put(l, "padding", tlv_padding_name(m->info.padding));
+    tlvi_meta_put(l, "padding", tlv_padding_name(m->info.padding));
     put_number(l, "eps", l->eps, sizeof l->eps, m->info.eps);
     put_number(l, "momentum", l->momentum, sizeof l->momentum, m->info.momentum);
-    put(l, "folded", m->info.folded ? "1" : "0");
+    tlvi_meta_put(l, "folded", m->info.folded ? "1" : "0");
     put_number(l, "channels", l->channels, sizeof l->channels, m->info.channels);
     put_number(l, "size", l->size, sizeof l->size, m->info.size);
 }
@@ -299,20 +322,20 @@ tlv_status tlv_model_save(tlv_ctx *c, const tlv_model *m, const char *path,
 {
     if (c->err) return c->err;
     c->in_hand[0] = NULL;
-    meta_list l = { 0 };
+    tlvi_meta_list l = { 0 };
     size_t bytes = m->class_names ? write_class_names(m, NULL) + 1 : 0;
     char *names = bytes ? tlvi_alloc(c, bytes) : NULL;
     if (bytes && !names) return c->err;
-    put_info(&l, m);
+    tlvi_model_describe(m, &l);
     if (names) {
         write_class_names(m, names);
-        put(&l, "class_names", names);
+        tlvi_meta_put(&l, "class_names", names);
     }
     for (int i = 0; extra && extra[i] && extra[i + 1] && c->err == TLV_OK; i += 2) {
-        if (l.n + 2 > 2 * MAX_META)
+        if (l.n + 2 > 2 * TLVI_MODEL_META)
             tlvi_fail(c, TLV_ERR_LIMIT, "fewer pairs", "model_save: more than %d pairs of metadata",
-                      MAX_META);
-        else put(&l, extra[i], extra[i + 1]);
+                      TLVI_MODEL_META);
+        else tlvi_meta_put(&l, extra[i], extra[i + 1]);
     }
     if (c->err == TLV_OK) write_model(c, m, path, l.at);
     tlvi_free(c, names, bytes);

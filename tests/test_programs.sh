@@ -316,11 +316,13 @@ same_results() {
     [ "$a" = "$b" ] || fails "$3: $(printf '%s\n' "$a" "$b" | tr '\n' ' ')"
 }
 
-# Starts finetune with "$@" in the background; its id in $pid.
+# Starts a program with its arguments in the background; its id in $pid.
 start() {
-    what="finetune, interrupted"
+    local prog=$1
+    shift
+    what="$prog, interrupted"
     # shellcheck disable=SC2086
-    ${RUN:-} "$bin/tlv-finetune" "$@" >"$tmp/out" 2>"$tmp/err" </dev/null &
+    ${RUN:-} "$bin/tlv-$prog" "$@" >"$tmp/out" 2>"$tmp/err" </dev/null &
     pid=$!
 }
 
@@ -343,7 +345,7 @@ test_a_stopped_run_goes_on() {
     status_is 0
 
     # shellcheck disable=SC2086
-    start $options --threads 1 --out "$tmp/parts"
+    start finetune $options --threads 1 --out "$tmp/parts"
     until_true '[ -s "$tmp/parts/log.csv" ]'
     sleep 0.3
     kill -INT "$pid"
@@ -355,7 +357,7 @@ test_a_stopped_run_goes_on() {
     run inspect "$tmp/parts/last.ckpt"
     status_is 0
 
-    start --resume "$tmp/parts" --threads 2
+    start finetune --resume "$tmp/parts" --threads 2
     until_true '[ "$(wc -l <"$tmp/parts/log.csv")" -ge 3 ]'     # its head, two epochs
     kill -KILL "$pid"
     wait "$pid" 2>/dev/null
@@ -820,7 +822,7 @@ test_a_killed_run_on_a_folder_goes_on() {
     run finetune $options --threads 1 --out "$tmp/folder-whole"
     status_is 0
     # shellcheck disable=SC2086
-    start $options --threads 1 --out "$tmp/folder-parts"
+    start finetune $options --threads 1 --out "$tmp/folder-parts"
     until_true '[ -e "$tmp/folder-parts/log.csv" ]'
     until_true '[ "$(wc -l <"$tmp/folder-parts/log.csv")" -ge 3 ]'      # its head, the probe, an epoch
     kill -KILL "$pid"
@@ -884,6 +886,196 @@ test_bad_images_and_folders() {
         status_is 2
         err_has '--weights FILE is missing'
     done
+}
+
+# ---- learning to learn: tlv-meta, tlv-fewshot --------------------------------------------------------------
+
+# A learner of two ways on drawn shapes, in $learner; made once.
+learner=$tmp/meta/best.safetensors
+few_tasks="shapes:12 --ways 2 --width 0.25 --size 16 --tasks 2 --inner-lr 0.1 --val-tasks 8 --test-tasks 10"
+need_learner() {
+    [ -e "$learner" ] && return 0
+    # shellcheck disable=SC2086
+    run meta $few_tasks --iterations 10 --val-every 4 --threads 1 --out "$tmp/meta" --json "$tmp/m.json"
+    status_is 0
+    [ -e "$learner" ] || { fails "there is no $learner"; return 1; }
+}
+
+test_meta() {
+    need_learner || return
+    err_is_empty
+    out_has '^train    6 classes, at least 12 images each'
+    out_has '^val      2 classes'
+    out_has '^test     2 classes'
+    out_has 'no class and no image is in two of them: checked'
+    out_has '^learner  maml on conv4_stride x0.25, .* numbers; 2 ways, 1 shot, 1 query a class'
+    out_has '^test     [0-9.]+ \+- [0-9.]+ % on 10 tasks of 2 classes'
+    out_has 'one by one [0-9.]+ \+- '
+    for pair in 'method="maml"' 'arch="conv4_stride"' ways=2 shots=1 iterations=10 test_tasks=10 \
+        train_classes=6 val_classes=2 test_classes=2 'turns="none"' "folder=\"$tmp/meta\""; do
+        json_is "$tmp/m.json" "${pair%%=*}" "${pair#*=}"
+    done
+    for key in accuracy ci95 accuracy_one_by_one val_accuracy best_iteration train_seconds \
+        seconds_per_iteration peak_bytes max_rss_bytes; do
+        [ -n "$(json "$tmp/m.json" $key)" ] || fails "the JSON of meta has no $key"
+    done
+    [ "$(json "$tmp/m.json" accuracy)" = "$(json "$tmp/meta/result.json" accuracy)" ] ||
+        fails "result.json has accuracy $(json "$tmp/meta/result.json" accuracy)"
+    [ "$(cut -d, -f1 "$tmp/meta/log.csv" | tr '\n' ' ')" = 'iteration 4 8 10 ' ] ||
+        fails "log.csv has $(cut -d, -f1 "$tmp/meta/log.csv" | tr '\n' ' ')"
+    is_png "$tmp/meta/curve.png"
+    [ "$(cut -f1 "$tmp/meta/classes.txt" | uniq -c | tr -s ' \n' ' ')" = ' 6 train 2 val 2 test ' ] ||
+        fails "classes.txt has $(cut -f1 "$tmp/meta/classes.txt" | uniq -c)"
+    grep -q '^--inner-steps=1$' "$tmp/meta/options.txt" || fails "options.txt does not name the inner steps"
+    run inspect "$tmp/meta/model.safetensors"
+    status_is 0
+    out_has '^model    conv4_stride'
+    out_has 'method = maml'
+    run inspect "$learner"
+    status_is 0
+    out_has 'meta.inner_lr = 0.1'
+
+    # shellcheck disable=SC2086
+    run meta $few_tasks --method reptile --queries 1 --train-shots 2 --iterations 2 --no-test --out "$tmp/reptile"
+    status_is 0
+    out_has 'one by one'
+    grep -q '^test     [0-9.]* +-' "$tmp/out" && fails "--no-test tests"
+    json_is "$tmp/reptile/result.json" accuracy null
+    # shellcheck disable=SC2086
+    run meta $few_tasks --iterations 100000 --minutes 0.01 --val-classes 0 --no-test --out "$tmp/minutes"
+    status_is 0
+    [ "$(json "$tmp/minutes/result.json" iterations)" -lt 100000 ] || fails "--minutes does not end the run"
+    json_is "$tmp/minutes/result.json" val_accuracy null
+}
+
+test_meta_usage() {
+    while IFS='|' read -r args says; do
+        # shellcheck disable=SC2086  # several words
+        run meta $args
+        status_is 2
+        out_is_empty
+        err_is_two_lines
+        err_has "$says"
+    done <<'END'
+--method maml|DATA is missing
+shapes:4 --method mama|--method mama: want one of maml, fomaml, anil, boil
+shapes:4 --turns twice|--turns twice: want none.episode.classes
+shapes:4 --bn none|--bn none: want batch.running.per-step
+shapes:4 --channels 2|want 1 or 3
+shapes:4 --ways 1|want a number from 2
+shapes:4 --arch conv4 --weights x|leave it out
+--resume x --shots 2|--resume goes on with the run's own options
+shapes:4 --resume x|--resume knows its data
+END
+    run meta shapes:4 --ways 5 --out "$tmp/no"
+    status_is 1
+    err_is_two_lines
+    err_has 'too few for 5 ways'
+    run meta shapes:1 --ways 2 --queries 1 --out "$tmp/no-images"
+    status_is 1
+    err_is_two_lines
+    run meta shapes:4 --ways 2 --arch conv5 --out "$tmp/no"
+    status_is 1
+    err_is_two_lines
+    err_has "there is no architecture 'conv5'"
+    [ ! -e "$tmp/no" ] || fails "a run that never began left a folder"
+    run meta --resume "$tmp/none.safetensors"
+    status_is 1
+    err_is_two_lines
+    small_file "$tmp/s.safetensors"
+    run meta --resume "$tmp/s.safetensors"
+    status_is 1
+    err_is_two_lines
+    err_has 'no options of a run in it'
+}
+
+# What a run of tlv-meta computed, without its times.
+meta_results() { cut -d, -f1-8 "$1/log.csv" && cksum <"$1/best.safetensors" && cksum <"$1/model.safetensors"; }
+
+# Stopped by Ctrl-C and by SIGKILL, gone on with, on another number of threads: the same bits.
+test_a_stopped_learner_goes_on() {
+    local options="$few_tasks --iterations 400 --val-every 50 --seed 5" key
+    # shellcheck disable=SC2086
+    run meta $options --threads 1 --out "$tmp/meta-whole" --json "$tmp/whole.json"
+    status_is 0
+    # shellcheck disable=SC2086
+    start meta $options --threads 1 --out "$tmp/meta-parts"
+    until_true '[ -e "$tmp/meta-parts/log.csv" ] && [ "$(wc -l <"$tmp/meta-parts/log.csv")" -ge 2 ]'
+    kill -INT "$pid"
+    wait "$pid"
+    status=$?
+    status_is 130
+    err_has 'stopped after step [0-9]+ of 400; the checkpoint is in'
+    start meta --resume "$tmp/meta-parts/checkpoint.safetensors" --threads 2
+    until_true '[ "$(wc -l <"$tmp/meta-parts/log.csv")" -ge 4 ]'
+    kill -KILL "$pid"
+    wait "$pid" 2>/dev/null
+    run meta --resume "$tmp/meta-parts/checkpoint.safetensors" --threads 1 --json "$tmp/parts.json"
+    status_is 0
+    err_is_empty
+    out_has '^resumed  .*: [0-9]+ steps are done'
+    [ "$(meta_results "$tmp/meta-whole")" = "$(meta_results "$tmp/meta-parts")" ] ||
+        fails "a resumed run ends otherwise: $(meta_results "$tmp/meta-parts" | diff - <(meta_results \
+            "$tmp/meta-whole") | head -n 4)"
+    for key in accuracy accuracy_one_by_one val_accuracy best_iteration iterations; do
+        json_is "$tmp/parts.json" $key "$(json "$tmp/whole.json" $key)"
+    done
+    head -c 5000 "$tmp/meta-parts/checkpoint.safetensors" >"$tmp/cut" &&
+        mv "$tmp/cut" "$tmp/meta-parts/checkpoint.safetensors"
+    run meta --resume "$tmp/meta-parts/checkpoint.safetensors"
+    status_is 1
+    err_is_two_lines
+}
+
+# New classes, more of them than the learner knows, and a folder of two.
+test_fewshot() {
+    need_learner || return
+    need_photos || return
+    run fewshot shapes:6 --weights "$learner" --shot 2 --queries 3 --repeats 2 --steps 4 --json "$tmp/f.json"
+    status_is 0
+    err_is_empty
+    out_has '^learner  maml on conv4_stride'
+    out_has '^draws    2 of 2 images a class to learn from, 30 to be judged by, each without the others'
+    out_has '^learned to learn \(maml\) +[0-9.]+ % +\[ *[0-9.]+, *[0-9.]+\]'
+    out_has '^linear probe on its features '
+    out_has '^fine-tuned, 4 steps '
+    out_has '^from nothing, 4 steps '
+    out_has '^chance +10.00 %'
+    json_is "$tmp/f.json" classes 10
+    json_is "$tmp/f.json" n 60
+    [ "$(grep -c '"way": ' "$tmp/f.json")" -eq 4 ] || fails "not four ways: $(cat "$tmp/f.json")"
+    local a
+    a=$(json "$tmp/f.json" accuracy)
+    run fewshot shapes:6 --weights "$learner" --shot 2 --queries 3 --repeats 2 --steps 4 --threads 1 --json "$tmp/f.json"
+    json_is "$tmp/f.json" accuracy "$a"
+    run fewshot "$photos" --weights "$learner" --shot 1 --repeats 1 --steps 1 --invert
+    status_is 0
+    out_has 'light and dark exchanged'
+    out_has '^draws    1 of 1 image a class to learn from, 14 to be judged by'
+    run fewshot "$photos" --weights "$learner" --shot 0 --predict "$photos/val/a/3.ppm" "$photos/val/b/3.ppm" \
+        --json "$tmp/p.json"
+    status_is 0
+    [ "$(cut -f 1 "$tmp/out")" = "$photos/val/a/3.ppm
+$photos/val/b/3.ppm" ] || fails "the answers are $(cat "$tmp/out")"
+    [ "$(cut -f 2 "$tmp/out" | tr '\n' ' ')" = 'a b ' ] || fails "fewshot says $(cat "$tmp/out")"
+    json_is "$tmp/p.json" n 2
+
+    run fewshot "$photos"
+    status_is 2
+    err_has '--weights FILE is missing'
+    run fewshot "$photos" --weights "$learner" --shot 0
+    status_is 2
+    run fewshot "$photos" --weights "$learner" --shot 8
+    status_is 1
+    err_is_two_lines
+    err_has 'no class has more than 8 images'
+    run fewshot "$photos" --weights "$tmp/meta/model.safetensors"
+    status_is 1
+    err_is_two_lines
+    err_has 'of no learner'
+    run fewshot "$photos" --weights "$learner" --predict "$tmp/none.png"
+    status_is 1
+    err_is_two_lines
 }
 
 # ---- examples to read -----------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
-/* meta.h -- what a method of learning to learn shows to meta.c, and what it may use.
+/* meta.h -- what a method of learning to learn shows to learner.c, and what it may use.
  *
- * A method is one file with one tlvi_meta_method, listed in meta.c. */
+ * A method is one file with one tlvi_meta_method, listed in learner.c. */
 #ifndef TLVI_META_H
 #define TLVI_META_H
 
@@ -9,11 +9,14 @@
 
 typedef struct tlvi_meta_method tlvi_meta_method;
 
+enum { TLVI_ADAPT = 512 };              /* bytes of the option adapt */
+
 struct tlv_meta {
     tlv_ctx *c;
     const tlv_model *m;                 /* its forward function; its parameters are not used */
     const tlvi_meta_method *how;
     tlv_meta_opts o;
+    char adapt[TLVI_ADAPT];             /* what o.adapt points to */
     tlv_params *p;                      /* the model's entries, LoRA's, the method's own */
     uint8_t *adapted;                   /* [own]: 1 where an inner loop moves it */
     int entries;                        /* of p */

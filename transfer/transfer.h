@@ -280,7 +280,7 @@ typedef tlv_params *(*tlv_task_set_fn)(tlv_ctx *child, const tlv_params *p, int6
 tlv_params *tlv_task_mean(tlv_ctx *c, const tlv_params *p, int64_t n, tlv_task_set_fn fn,
                           void *user);
 
-/* ---- learning to learn: methods (meta.c; a file a method) --------------------------------------- */
+/* ---- learning to learn: methods (learner.c; a file a method) --------------------------------- */
 
 typedef enum tlv_meta_method {
     TLV_MAML = 0,               /* maml.c: Finn et al. 2017, arXiv:1703.03400, exact second order */

@@ -1,5 +1,5 @@
-/* meta.c -- a learner that learns to learn: options, outer steps, tests.  How a task is learned is
- * the methods' matter. */
+/* learner.c -- a learner that learns to learn: options, outer steps.  How a task is learned is the
+ * methods' matter. */
 #include "transfer/meta.h"
 
 #include <math.h>
@@ -69,6 +69,8 @@ static tlv_status check(tlv_ctx *c, const tlv_model *m, const tlv_meta_opts *o)
     TLVI_CHECK(c, o->lr >= 0 && o->lr_end >= 0 && o->inner_lr >= 0 && o->clip >= 0, TLV_ERR_ARG,
                "rates and the clip are at least 0", "meta_open: lr %g to %g, inner lr %g, clip %g",
                o->lr, o->lr_end, o->inner_lr, o->clip);
+    TLVI_CHECK(c, !o->adapt || strlen(o->adapt) < TLVI_ADAPT, TLV_ERR_LIMIT, "use '*' in patterns",
+               "meta_open: adapt has more than %d characters", TLVI_ADAPT - 1);
     const tlvi_meta_method *how = METHODS[o->method];
     TLVI_CHECK(c, how != &tlvi_imaml || (o->proximal > 0 && o->cg_steps >= 1), TLV_ERR_ARG,
                "start from tlv_meta_defaults(method, ways, shots)",
@@ -166,6 +168,7 @@ tlv_meta *tlv_meta_open(tlv_ctx *c, const tlv_model *m, tlv_meta_opts o)
     tlv_meta *l = tlvi_alloc(c, sizeof *l);
     if (!l) return NULL;
     *l = (tlv_meta){ .c = c, .m = m, .how = METHODS[o.method], .o = o };
+    if (o.adapt) l->o.adapt = strcpy(l->adapt, o.adapt);
     l->key = tlv_rng_stream(c, "episodes");
     find_slots(l);
     build(l);
