@@ -9,7 +9,7 @@
 
 enum { SIDE = 6, CLASSES = 9, PER_CLASS = 5, PIXELS = SIDE * SIDE };
 
-/* ---- a set whose pixels say what they are ------------------------------------------------------ */
+/* ---- a set whose pixels say what they are ---------------------------------------------------- */
 
 /* Image i of class k: pixel 0 is 10 k + i, so no two are alike; the rest is a gradient. */
 static uint8_t pixel(int k, int i, int at)
@@ -73,7 +73,7 @@ static int which(const uint8_t *px)
     return -1;
 }
 
-/* ---- tests ------------------------------------------------------------------------------------- */
+/* ---- tests ----------------------------------------------------------------------------------- */
 
 /* Draws an episode and checks all that it promises; which images it holds go to id. */
 static void check_episode(tlv_ctx *c, const tlv_episodes *e, tlv_turns turns, uint64_t k, int *id)
