@@ -332,9 +332,13 @@ static void test_sizes(void)
 static void test_settings_that_are_refused(void)
 {
     static const struct { const char *arch; tlv_model_opts o; const char *part; } rows[] = {
-        { "resnet20", { .width = 0.5 }, "resnet20 has one form only" },
-        { "resnet20", { .padding = TLV_PADDING_SAME }, "one form" },
-        { "squeezenet1_0", { .eps = 0.1 }, "one form" },
+        { "resnet20", { .width = 0.5 }, "resnet20 has one width only" },
+        { "resnet20", { .padding = TLV_PADDING_SAME }, "resnet20 has one padding only" },
+        { "squeezenet1_0", { .eps = 0.1 }, "squeezenet1_0 has one eps only" },
+        { "resnet20", { .channels = 1 }, "resnet20 has one number of channels, 3, only" },
+        { "resnet18", { .size = 64 }, "resnet18 has one size of images only" },
+        { "conv4", { .folded = 1 }, "conv4 has one form, which is not folded, only" },
+        { "conv4", { .channels = -1 }, "-1 channels" },
         { "mobilenet_v2", { .width = -1 }, "width -1" },
         { "mobilenet_v2", { .width = 9 }, "width 9" },
         { "mobilenet_v2", { .eps = 1 }, "eps 1" },
