@@ -11,7 +11,8 @@ static const struct {
     const tlvi_arch *at;
     int n;
 } FAMILIES[] = { { tlvi_resnet_cifar, 4 }, { tlvi_resnet, 3 }, { &tlvi_mobilenet_v2, 1 },
-                 { &tlvi_squeezenet, 1 }, { tlvi_conv4, 3 } };
+                 { &tlvi_squeezenet, 1 }, { tlvi_conv4, 3 },
+                 { tlvi_vit, 4 } };
 enum { N_FAMILIES = sizeof FAMILIES / sizeof FAMILIES[0] };
 
 const char *const *tlv_model_archs(void)
@@ -19,7 +20,9 @@ const char *const *tlv_model_archs(void)
     static const char *const names[] = { "resnet20", "resnet32", "resnet44", "resnet56",
                                          "resnet18", "resnet34", "resnet50", "mobilenet_v2",
                                          "squeezenet1_0", "conv4", "conv4_stride",
-                                         "conv4_stride_flat", NULL };
+                                         "conv4_stride_flat", "vit_tiny_patch16",
+                                         "vit_small_patch16", "vit_base_patch16",
+                                         "vit_mini_patch4", NULL };
     return names;
 }
 
@@ -37,13 +40,13 @@ const tlvi_arch *tlvi_arch_next(const tlvi_arch *a)
 
 const tlvi_arch *tlvi_arch_find(tlv_ctx *c, const char *name)
 {
-    char list[200] = "";
+    char list[320] = "";
     for (const tlvi_arch *a = tlvi_arch_next(NULL); a; a = tlvi_arch_next(a)) {
         if (name && strcmp(name, a->name) == 0) return a;
         size_t at = strlen(list);
         snprintf(list + at, sizeof list - at, "%s%s", at ? ", " : "", a->name);
     }
-    char hint[240];
+    char hint[360];
     c->in_hand[0] = NULL;                               // no op is at work
     snprintf(hint, sizeof hint, "there are: %s", list);
     tlvi_fail(c, TLV_ERR_ARG, hint, "there is no architecture '%s'", name ? name : "NULL");
@@ -113,7 +116,7 @@ static const char *chosen_but_fixed(const tlvi_arch *a, const tlv_model_opts *o)
         { TLVI_SET_PADDING, o->padding == TLV_PADDING_SAME, "padding" },
         { TLVI_SET_NORM, o->eps != 0, "eps" },
         { TLVI_SET_NORM, o->momentum != 0, "momentum" },
-        { TLVI_SET_FOLDED, o->folded, "form, which is not folded" },
+        { TLVI_SET_FOLDED, o->folded, "form, which is not folded," },
         { TLVI_SET_CHANNELS, o->channels != 0 && o->channels != 3, "number of channels, 3," },
         { TLVI_SET_SIZE, o->size != 0, "size of images" },
     };
@@ -142,6 +145,9 @@ static tlv_status check_opts(tlv_ctx *c, const tlvi_arch *a, tlv_model_opts o,
     TLVI_CHECK(c, o.width == 0 || info->width == 0 || o.width == info->width, TLV_ERR_ARG,
                "leave width at 0: the file says it", "%s: width %g, but the file has %g", a->name,
                o.width, info->width);
+    TLVI_CHECK(c, o.channels == 0 || info->channels == 0 || o.channels == info->channels,
+               TLV_ERR_ARG, "leave channels at 0: the file says it",
+               "%s: %d channels, but the file has %d", a->name, o.channels, info->channels);
     return c->err;
 }
 
@@ -158,7 +164,10 @@ tlv_status tlvi_model_settle(tlv_ctx *c, const tlvi_arch *a, tlv_model_opts o, t
     if (info->recipe.size == 0) info->recipe = d->recipe;
     if (o.size) info->size = o.size;
     if (info->size == 0) info->size = info->recipe.size;
-    if (a->settings & TLVI_SET_SIZE) info->recipe.size = info->size;
+    if ((a->settings & TLVI_SET_SIZE) && info->recipe.size != info->size) {
+        info->recipe.resize = (int)((int64_t)info->recipe.resize * info->size / info->recipe.size);
+        info->recipe.size = info->size;
+    }
     if (o.padding || !info->padding) info->padding = o.padding ? o.padding : d->padding;
     if (o.eps > 0 || info->eps == 0) info->eps = o.eps > 0 ? o.eps : d->eps;
     if (o.momentum > 0 || info->momentum == 0)

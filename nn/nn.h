@@ -223,7 +223,8 @@ typedef struct tlv_model_info {
  * al. 2015, arXiv:1512.03385 section 4.2), "resnet18", "resnet34", "resnet50" (torchvision's),
  * "mobilenet_v2" (Sandler et al. 2018, arXiv:1801.04381), "squeezenet1_0" (Iandola et al. 2016,
  * arXiv:1602.07360), "conv4", "conv4_stride", "conv4_stride_flat" (28x28, for few-shot learning:
- * conv4.c).  TLV_ERR_ARG lists them. */
+ * conv4.c), "vit_tiny_patch16", "vit_small_patch16", "vit_base_patch16", "vit_mini_patch4" (vit.c).
+ * TLV_ERR_ARG lists them. */
 tlv_model *tlv_model_open(tlv_ctx *c, const char *arch, tlv_model_opts o);
 void tlv_model_close(tlv_model *m);                         /* and its parameters; accepts NULL */
 

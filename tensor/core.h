@@ -168,7 +168,7 @@ struct tlv_ctx {
     } mutant;
 #endif
     tlv_ctx_opts opts;
-    char msg[512], hint[256];
+    char msg[512], hint[512];
 };
 
 /* ---- errors (error.c) ------------------------------------------------------------------------ */
