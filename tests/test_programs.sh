@@ -898,12 +898,15 @@ need_learner() {
     # shellcheck disable=SC2086
     run meta $few_tasks --iterations 10 --val-every 4 --threads 1 --out "$tmp/meta" --json "$tmp/m.json"
     status_is 0
+    err_is_empty
+    cp "$tmp/out" "$tmp/meta.out"
     [ -e "$learner" ] || { fails "there is no $learner"; return 1; }
 }
 
 test_meta() {
     need_learner || return
-    err_is_empty
+    cp "$tmp/meta.out" "$tmp/out"
+    what="meta"
     out_has '^train    6 classes, at least 12 images each'
     out_has '^val      2 classes'
     out_has '^test     2 classes'
