@@ -257,39 +257,55 @@ static void grad_fused(tlv_ctx *c, const tlvi_node *n, const bn_places *at, cons
 
 /* ---- gradients: in ops ----------------------------------------------------------------------- */
 
-static void grad_graph(tlv_ctx *c, const tlvi_node *n, const bn_places *at, const tlv_tensor *g,
-                       tlv_tensor **d)
+static tlv_tensor *sums_row(tlv_ctx *c, const tlv_tensor *sums, int64_t row)
+{
+    tlv_tensor *r = tlv_slice(c, sums, 0, row, row + 1, 1);
+    return r ? tlv_reshape(c, r, tlv_shape1(r->shape[1])) : NULL;
+}
+
+/* Over the batch's own statistics: an op of its own (batchnorm_grad.c). */
+static void graph_train(tlv_ctx *c, const tlvi_node *n, const tlv_tensor *g, tlv_tensor **d)
 {
     const bn_attr *attr = n->attr;
-    const tlv_tensor *x = tlvi_in(n, 0), *gamma = tlvi_in(n, at->gamma);
+    const tlv_tensor *x = tlvi_in(n, 0), *y = attr->act == TLV_ACT_NONE ? NULL : tlvi_out(n, 0);
+    tlv_act act = attr->act;
+    int rest = wants(n, 0) || wants(n, TRAIN.gamma);
+    if (wants(n, TRAIN.residual) || !rest || tlvi_numel(x) == 0) {
+        g = tlvi_act_grad(c, act, g, y);
+        act = TLV_ACT_NONE;
+        y = NULL;
+    }
+    if (wants(n, TRAIN.residual)) d[TRAIN.residual] = tlvi_pass(g);
+    if (!rest || tlvi_numel(x) == 0) {                              // empty: zero
+        if (wants(n, TRAIN.beta)) d[TRAIN.beta] = tlv_sum(c, g, tlvi_norm_axes(x), 0);
+        return;
+    }
+    const tlv_tensor *gamma = wants(n, 0) ? tlvi_in(n, TRAIN.gamma) : NULL;
+    tlv_tensor *sums, *dx = tlvi_batch_norm_grad(c, g, x, gamma, y, tlvi_aux(n, 0), tlvi_aux(n, 1),
+                                                 attr->eps, act, &sums);
+    if (wants(n, 0)) d[0] = dx;
+    if (wants(n, TRAIN.gamma)) d[TRAIN.gamma] = sums_row(c, sums, 0);
+    if (wants(n, TRAIN.beta)) d[TRAIN.beta] = sums_row(c, sums, 1);
+}
+
+/* Over given statistics, which are constants. */
+static void graph_with(tlv_ctx *c, const tlvi_node *n, const tlv_tensor *g, tlv_tensor **d)
+{
+    const bn_attr *attr = n->attr;
+    const tlv_tensor *x = tlvi_in(n, 0), *gamma = tlvi_in(n, WITH.gamma);
     tlv_axes axes = tlvi_norm_axes(x);
     tlv_shape wide = tlvi_norm_wide(x);
     const tlv_tensor *t = tlvi_act_grad(c, attr->act, g, tlvi_out(n, 0));
-    if (wants(n, at->residual)) d[at->residual] = tlvi_pass(t);
-    if (wants(n, at->beta)) d[at->beta] = tlv_sum(c, t, axes, 0);
-    if ((!wants(n, 0) && !wants(n, at->gamma)) || tlvi_numel(x) == 0) return;   // empty: zero
-    tlv_tensor *h = NULL, *rstd, *th = NULL;
-    if (at->train) {
-        h = tlv_sub(c, x, tlv_mean(c, x, axes, TLV_KEEPDIM));
-        tlv_tensor *var = tlv_mean(c, tlv_mul(c, h, h), axes, TLV_KEEPDIM);
-        rstd = tlv_rsqrt(c, tlv_affine(c, var, 1, attr->eps));
-        h = tlv_mul(c, h, rstd);
-    } else {
-        tlv_tensor *var = tlv_reshape(c, tlv_detach(c, tlvi_in(n, 2)), wide);
-        rstd = tlv_rsqrt(c, tlv_affine(c, var, 1, attr->eps));
-        if (wants(n, at->gamma)) {
-            h = tlv_sub(c, x, tlv_reshape(c, tlv_detach(c, tlvi_in(n, 1)), wide));
-            h = tlv_mul(c, h, rstd);
-        }
+    if (wants(n, WITH.residual)) d[WITH.residual] = tlvi_pass(t);
+    if (wants(n, WITH.beta)) d[WITH.beta] = tlv_sum(c, t, axes, 0);
+    if ((!wants(n, 0) && !wants(n, WITH.gamma)) || tlvi_numel(x) == 0) return;  // empty: zero
+    tlv_tensor *var = tlv_reshape(c, tlv_detach(c, tlvi_in(n, 2)), wide);
+    tlv_tensor *rstd = tlv_rsqrt(c, tlv_affine(c, var, 1, attr->eps));
+    if (wants(n, WITH.gamma)) {
+        tlv_tensor *h = tlv_sub(c, x, tlv_reshape(c, tlv_detach(c, tlvi_in(n, 1)), wide));
+        d[WITH.gamma] = tlv_sum(c, tlv_mul(c, t, tlv_mul(c, h, rstd)), axes, 0);
     }
-    if (h) th = tlv_mul(c, t, h);
-    if (wants(n, at->gamma)) d[at->gamma] = tlv_sum(c, th, axes, 0);
     if (!wants(n, 0)) return;
-    if (at->train) {
-        tlv_tensor *fix = tlv_mul(c, h, tlv_mean(c, th, axes, TLV_KEEPDIM));
-        fix = tlv_add(c, fix, tlv_mean(c, t, axes, TLV_KEEPDIM));
-        t = tlv_sub(c, t, fix);
-    }
     if (gamma) rstd = tlv_mul(c, rstd, tlv_reshape(c, gamma, wide));
     d[0] = tlv_mul(c, t, rstd);
 }
@@ -299,8 +315,9 @@ static void grad_graph(tlv_ctx *c, const tlvi_node *n, const bn_places *at, cons
 static void grad_of(tlv_ctx *c, const tlvi_node *n, const bn_places *at, const tlv_tensor *g,
                     tlv_tensor **d)
 {
-    if (tlvi_recording(c)) grad_graph(c, n, at, g, d);
-    else grad_fused(c, n, at, g, d);
+    if (!tlvi_recording(c)) grad_fused(c, n, at, g, d);
+    else if (at->train) graph_train(c, n, g, d);
+    else graph_with(c, n, g, d);
 }
 
 static tlv_tensor *again(tlv_ctx *c, const tlvi_node *n)

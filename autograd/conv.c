@@ -4,6 +4,7 @@
 #include <math.h>
 
 #include "autograd/norm.h"
+#include "tensor/across.h"
 #include "tensor/winograd.h"
 
 const char *tlv_conv_algorithm(const tlv_ctx *c)
@@ -139,6 +140,7 @@ static void run_groups(tlv_ctx *c, const tlvi_conv *v, const geometry *s, int64_
     for (int64_t i = 0; i < s->groups && !c->err; i++) {
         tlvi_conv g = group_of(v, s, i, ic, oc);
         if (tlvi_winograd_takes(c, &g, 0)) tlvi_winograd_run(c, &g);
+        else if (tlvi_across_takes(tlvi_ks(c, g.dtype), &g, 0)) tlvi_across_run(c, 1, &g);
         else tlvi_conv_run(c, &g);
     }
 }
@@ -277,22 +279,36 @@ static int64_t phase_taps(const geometry *s, int64_t ry, int64_t rx, int64_t y, 
     return n;
 }
 
-static void run_phases(tlv_ctx *c, const tlvi_conv *all, const geometry *s, tlvi_tap *tap)
+/* The phases that have an output pixel; tap has room for all of the filter's. */
+static int64_t list_phases(const tlvi_conv *all, const geometry *s, tlvi_tap *tap, tlvi_conv *v)
 {
-    int64_t es = all->dtype == TLV_F64 ? 8 : 4;
-    for (int64_t ry = 0; ry < s->sh; ry++)
-        for (int64_t rx = 0; rx < s->sw; rx++) {
-            phase py = phase_of(ry, s->sh, s->top, s->h), px = phase_of(rx, s->sw, s->left, s->w);
-            if (py.n == 0 || px.n == 0) continue;
-            tlvi_conv v = *all;
-            v.n_tap = phase_taps(s, ry, rx, py.at, px.at, tap);
-            v.y += (py.first * v.yh + px.first * v.yw) * es;
-            v.oh = py.n;
-            v.ow = px.n;
-            v.yh *= s->sh;
-            v.yw *= s->sw;
-            run_groups(c, &v, s, s->og, s->cg);
+    int64_t es = all->dtype == TLV_F64 ? 8 : 4, n = 0;
+    for (int64_t ry = 0; ry < s->sh; ry++) {
+        phase py = phase_of(ry, s->sh, s->top, s->h);
+        for (int64_t rx = 0; rx < s->sw && py.n > 0; rx++) {
+            phase px = phase_of(rx, s->sw, s->left, s->w);
+            if (px.n == 0) continue;
+            v[n] = *all;
+            v[n].tap = tap;
+            v[n].n_tap = phase_taps(s, ry, rx, py.at, px.at, tap);
+            v[n].y += (py.first * all->yh + px.first * all->yw) * es;
+            v[n].oh = py.n;
+            v[n].ow = px.n;
+            v[n].yh *= s->sh;
+            v[n].yw *= s->sw;
+            tap += v[n++].n_tap;
         }
+    }
+    return n;
+}
+
+/* Small images take all phases in one go, so that weights are packed once. */
+static void run_phases(tlv_ctx *c, const geometry *s, int64_t n, tlvi_conv *v)
+{
+    int together = n > 1 && s->groups == 1 && tlvi_across_takes(tlvi_ks(c, v->dtype), v, 0);
+    if (together) tlvi_across_run(c, n, v);
+    else
+        for (int64_t i = 0; i < n; i++) run_groups(c, &v[i], s, s->og, s->cg);
 }
 
 tlv_tensor *tlv_conv2d_dx(tlv_ctx *c, const tlv_tensor *g, const tlv_tensor *w, int64_t h,
@@ -312,14 +328,17 @@ tlv_tensor *tlv_conv2d_dx(tlv_ctx *c, const tlv_tensor *g, const tlv_tensor *w, 
     tlv_tensor *dx = tlvi_new_image(c, (tlv_dtype)g->dtype, tlv_shape4(s.b, s.c, h, w_));
     const tlv_tensor *gi = image(c, g), *wi = tlvi_row_major(c, w);
     if (c->err) return NULL;
-    size_t bytes = (size_t)(s.kh * s.kw) * sizeof(tlvi_tap);
+    size_t taps = (size_t)(s.kh * s.kw) * sizeof(tlvi_tap);
+    int64_t most = (s.sh < h ? s.sh : h) * (s.sw < w_ ? s.sw : w_);
+    size_t bytes = taps + (size_t)most * sizeof(tlvi_conv) + 1;
     tlvi_tap *tap = tlvi_alloc(c, bytes);
     if (!tap) return NULL;
-    tlvi_conv v = { .dtype = g->dtype, .sh = 1, .sw = 1, .tap = tap, .w = tlvi_ptr(wi), .act = -1,
+    tlvi_conv v = { .dtype = g->dtype, .sh = 1, .sw = 1, .w = tlvi_ptr(wi), .act = -1,
                     .w_in = s.cg * s.kh * s.kw, .w_out = s.kh * s.kw };
     set_x(&v, gi);
     set_y(&v, dx);
-    if (tlvi_numel(dx)) run_phases(c, &v, &s, tap);
+    tlvi_conv *phases = (tlvi_conv *)(void *)((char *)tap + taps);
+    if (tlvi_numel(dx)) run_phases(c, &s, list_phases(&v, &s, tap, phases), phases);
     tlvi_free(c, tap, bytes);
     return tlvi_record2(c, TLV_OP_CONV2D_DX, c->err ? NULL : dx, g, w, &o, sizeof o);
 }
@@ -382,6 +401,8 @@ tlv_tensor *tlv_conv2d_dw(tlv_ctx *c, const tlv_tensor *g, const tlv_tensor *x, 
             tlvi_conv gr = group_of(&v, &s, i, s.cg, s.og);
             char *part = to + i * s.og * v.w_out * es;
             if (tlvi_winograd_takes(c, &gr, 1)) tlvi_winograd_dw_run(c, &gr, part);
+            else if (tlvi_across_takes(tlvi_ks(c, gr.dtype), &gr, 1))
+                tlvi_across_dw_run(c, &gr, part);
             else tlvi_conv_dw_run(c, &gr, part);
         }
     tlvi_free(c, tap, bytes);

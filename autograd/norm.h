@@ -22,4 +22,13 @@ tlv_shape tlvi_norm_wide(const tlv_tensor *x);
 void tlvi_norm_load(tlv_ctx *c, const tlv_tensor *t, double value, int64_t n, double *out);
 tlv_tensor *tlvi_norm_vector(tlv_ctx *c, int dtype, int64_t n, const double *v);
 
+/* The gradient of batch norm over the batch's own statistics, itself differentiable to any order
+ * (batchnorm_grad.c).  y is batch norm's output, of which act's gate follows (NULL without act; it
+ * counts as constant), act NONE, RELU or RELU6; mean and rstd [C] are what batch norm kept, or
+ * NULL.  Returns dx as x; *sums [2,C] are dgamma and dbeta. */
+tlv_tensor *tlvi_batch_norm_grad(tlv_ctx *c, const tlv_tensor *g, const tlv_tensor *x,
+                                 const tlv_tensor *gamma, const tlv_tensor *y,
+                                 const tlv_tensor *mean, const tlv_tensor *rstd, double eps,
+                                 tlv_act act, tlv_tensor **sums);
+
 #endif

@@ -218,7 +218,7 @@ typedef struct tlv_batch_opts {
 tlv_batch tlv_dataset_batch(tlv_ctx *c, const tlv_dataset *d, const int64_t *index, int64_t from,
                             int64_t n, tlv_batch_opts o);
 
-/* ---- episodes (episodes.c) -------------------------------------------------------------------- *
+/* ---- episodes (episodes.c) ------------------------------------------------------------------- *
  * Small classification tasks for learning to learn (Vinyals et al. 2016, arXiv:1606.04080): N-way,
  * K-shot, Q-query is a draw of N classes, of K images of each to learn from (the support set) and
  * of Q others to be judged by (the query set). */
@@ -264,14 +264,14 @@ int tlv_class_split(tlv_ctx *c, const tlv_dataset *d, int n_train, int n_val, tl
 enum { TLV_SUPPORT = 0, TLV_QUERY = 1 };
 typedef struct tlv_episode {
     int ways, shots, queries;
-    tlv_tensor *x[2];           /* [ways*shots,C,S,S] and [ways*queries,C,S,S] f32, class by class */
+    tlv_tensor *x[2];           /* [ways*shots,C,S,S], [ways*queries,C,S,S] f32, class by class */
     tlv_tensor *y[2];           /* [ways*shots], [ways*queries] i32: 0 .. ways-1 */
 } tlv_episode;
 
 /* The episode of this key: it depends on the key, ways, shots and queries alone, so that tasks on
  * child contexts may draw theirs.  Tensors belong to the innermost scope of c; queries may be 0
- * (NULL then).  Only TLV_TURNS_CLASSES may draw two turns of one class.  Errors: TLV_ERR_ARG (more ways
- * than classes, more shots and queries than images of a class).  After one all is NULL. */
+ * (NULL then).  Only TLV_TURNS_CLASSES may draw two turns of one class.  Errors: TLV_ERR_ARG (more
+ * ways than classes, more shots and queries than images of a class).  After one all is NULL. */
 tlv_episode tlv_episode_draw(tlv_ctx *c, const tlv_episodes *e, int ways, int shots, int queries,
                              tlv_rng_key key);
 

@@ -326,8 +326,8 @@ static int may_draw(tlv_ctx *c, const tlv_episodes *e, int ways, int shots, int 
         what = "shots and queries";
     if (!what) return 1;
     tlvi_fail(c, TLV_ERR_ARG, "take fewer, or a set with more",
-              "episode_draw: %d ways, %d shots, %d queries: too many %s for %d classes of %d images "
-              "and more",
+              "episode_draw: %d ways, %d shots, %d queries: too many %s for %d classes of %d "
+              "images and more",
               ways, shots, queries, what, tlv_episodes_classes(e), e->smallest);
     return 0;
 }

@@ -1,14 +1,15 @@
 /* bench_maml.c -- speed and memory of learning to learn: a small network on sinusoids, and conv4-64
- * on images of Omniglot's size, with MAML's steps of first and second order (Finn et al. 2017,
- * arXiv:1703.03400, alg. 1).  With one thread tasks follow one another in one context; with more,
- * each runs on a child context (tlv_parallel_tasks). */
+ * on images of Omniglot's size, with 2x2 maxima or (omni_s2) with strides, with MAML's steps of
+ * first and second order (Finn et al. 2017, arXiv:1703.03400, alg. 1).  With one thread tasks
+ * follow one another in one context; with more, each runs on a child context
+ * (tlv_parallel_tasks). */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "tests/benchlib.h"
 
-enum { MOST_TASKS = 25, MOST_ENTRIES = 20 };
+enum { MOST_TASKS = 32, MOST_ENTRIES = 20 };
 
 /* ---- networks -------------------------------------------------------------------------------- */
 
@@ -47,7 +48,7 @@ static tlv_params *sin_init(tlv_ctx *c)
     return tlv_build_end(b);
 }
 
-enum { WAYS = 5, SIDE = 28, SUPPORT = 5, QUERY = 75, FILTERS = 64 };
+enum { WAYS = 5, SIDE = 28, SUPPORT = 5, QUERY = 75, FILTERS = 64, STRIDED_QUERY = 5 };
 
 /* Four times 3x3 convolution, batch norm by the batch's statistics, ReLU, 2x2 maximum. */
 static tlv_tensor *conv4_loss(tlv_ctx *c, const tlv_params *p, const tlv_tensor *x,
@@ -65,14 +66,31 @@ static tlv_tensor *conv4_loss(tlv_ctx *c, const tlv_params *p, const tlv_tensor 
     return tlv_cross_entropy(c, layer(c, p, 16, h, TLV_ACT_NONE), y, (tlv_ce_opts){ 0 });
 }
 
-static tlv_params *conv4_init(tlv_ctx *c)
+/* Four times 3x3 convolution of stride 2, batch norm by the batch's statistics, ReLU; then the mean
+ * of the 2x2 pixels that are left. */
+static tlv_tensor *strided_loss(tlv_ctx *c, const tlv_params *p, const tlv_tensor *x,
+                                const tlv_tensor *y)
 {
+    const tlv_tensor *h = x;                                        // [B,1,28,28]
+    for (int i = 0; i < 4; i++) {
+        tlv_conv2d_opts half = { .stride = 2, .pad = { 1, 1, 1, 1 } };
+        h = tlv_conv2d(c, h, tlv_params_get(p, 3 * i), NULL, half); // [B,64,14,14] .. [B,64,2,2]
+        h = tlv_batch_norm(c, h, tlv_params_get(p, 3 * i + 1), tlv_params_get(p, 3 * i + 2), 1e-5,
+                           NULL, TLV_ACT_RELU, NULL, NULL);
+    }
+    h = tlv_mean(c, h, TLV_AXES(2, 3), 0);                          // [B,64]
+    return tlv_cross_entropy(c, layer(c, p, 12, h, TLV_ACT_NONE), y, (tlv_ce_opts){ 0 });
+}
+
+/* The strided network has no bias where batch norm follows. */
+static tlv_params *conv4_init(tlv_ctx *c, int strided)
+{
+    tlv_conv2d_opts o = { .stride = strided ? 2 : 1, .pad = { 1, 1, 1, 1 } };
     tlv_build *b = tlv_build_begin(c, TLV_F32);
     for (int i = 0; i < 4; i++) {
         char name[16];
         snprintf(name, sizeof name, "conv%d", i + 1);
-        tlv_conv_init(b, name, i ? FILTERS : 1, FILTERS, 3,
-                      (tlv_conv2d_opts){ .pad = { 1, 1, 1, 1 } }, 1);
+        tlv_conv_init(b, name, i ? FILTERS : 1, FILTERS, 3, o, !strided);
         snprintf(name, sizeof name, "bn%d", i + 1);
         tlv_build_push(b, name);
         tlv_build_param(b, "weight", TLV_SHAPE(FILTERS), tlv_init_ones());
@@ -276,26 +294,39 @@ static void memory_of(bench *b, bench_body_fn body, void *arg)
            b->threads, (double)(m.system_calls - calls));
 }
 
+enum { SINUSOIDS, MAXIMA, STRIDES };
+static const char *const NETWORK[] = { "sin", "omni", "omni_s2" };
+
 /* gflop: the products of one meta-step, a product and a sum counted as two; 0: not counted. */
-typedef struct maml_case { int omniglot, tasks, inner, second; double gflop; } maml_case;
+typedef struct maml_case { int network, tasks, inner, second; double gflop; } maml_case;
+
+static learner learner_of(tlv_ctx *c, int network)
+{
+    if (network == SINUSOIDS) {
+        tlv_shape s = TLV_SHAPE(10, 1);
+        return (learner){ .loss = sin_loss, .lr = 0.01, .label = TLV_F32, .x = { s, s },
+                          .y = { s, s }, .p = sin_init(c) };
+    }
+    int query = network == STRIDES ? STRIDED_QUERY : QUERY;
+    return (learner){ .loss = network == STRIDES ? strided_loss : conv4_loss, .lr = 0.4,
+                      .label = TLV_I32,
+                      .x = { TLV_SHAPE(SUPPORT, 1, SIDE, SIDE), TLV_SHAPE(query, 1, SIDE, SIDE) },
+                      .y = { TLV_SHAPE(SUPPORT), TLV_SHAPE(query) },
+                      .p = conv4_init(c, network == STRIDES) };
+}
 
 static void maml(bench *b, const void *arg)
 {
     const maml_case *k = arg;
-    tlv_shape s = TLV_SHAPE(10, 1);
-    learner l = { .loss = sin_loss, .lr = 0.01, .label = TLV_F32, .x = { s, s }, .y = { s, s } };
-    if (k->omniglot)
-        l = (learner){ .loss = conv4_loss, .lr = 0.4, .label = TLV_I32,
-                       .x = { TLV_SHAPE(SUPPORT, 1, SIDE, SIDE), TLV_SHAPE(QUERY, 1, SIDE, SIDE) },
-                       .y = { TLV_SHAPE(SUPPORT), TLV_SHAPE(QUERY) } };
-    l.p = k->omniglot ? conv4_init(b->c) : sin_init(b->c);
+    learner l = learner_of(b->c, k->network);
     l.tasks = k->tasks, l.inner = k->inner, l.second = k->second;
     learner_open(b, &l);
     if (k->gflop > 0) snprintf(b->note, sizeof b->note, "gflop=%.4g", k->gflop);
     b->rss = 1;
     bench_body_fn body = b->threads > 1 ? meta_step_parallel : meta_step;
     bench_time(b, 1, "step/s", body, &l);
-    if (k->inner == 5 && k->second && !getenv("BENCH_SESSION")) memory_of(b, body, &l);
+    if ((k->inner == 5 || k->network == STRIDES) && k->second && !getenv("BENCH_SESSION"))
+        memory_of(b, body, &l);
     learner_close(&l);
 }
 
@@ -309,17 +340,28 @@ static void small_cases(bench *b)
 
 int main(void)
 {
+    /* Products of omni_s2, an image: conv1 is A = 14 14 9 64 multiplications, the other three are
+     * B = (49 + 16 + 4) 576 64 together; the linear layer's 320 are left out.  A pass forward takes
+     * A + B, its gradient A + 2 B (nobody wants the images'), and the gradient of both together
+     * 2 A + 6 B: each product but conv1's own has two gradients.  So an image takes 4 A + 6 B in
+     * first order, 6 A + 12 B in second, and 4 A + 9 B more for each further inner step. */
     static const maml_case CASES[] = {
-        { 0, 4, 1, 0, 0 },    { 0, 4, 1, 1, 0 },    { 0, 4, 5, 0, 0 },    { 0, 4, 5, 1, 0 },
-        { 0, 25, 1, 0, 0 },   { 0, 25, 1, 1, 0 },   { 0, 25, 5, 0, 0 },   { 0, 25, 5, 1, 0 },
-        { 1, 4, 1, 0, 18.8 }, { 1, 4, 1, 1, 21.1 }, { 1, 4, 5, 0, 23.5 }, { 1, 4, 5, 1, 35.2 },
+        { SINUSOIDS, 4, 1, 0, 0 },   { SINUSOIDS, 4, 1, 1, 0 },
+        { SINUSOIDS, 4, 5, 0, 0 },   { SINUSOIDS, 4, 5, 1, 0 },
+        { SINUSOIDS, 25, 1, 0, 0 },  { SINUSOIDS, 25, 1, 1, 0 },
+        { SINUSOIDS, 25, 5, 0, 0 },  { SINUSOIDS, 25, 5, 1, 0 },
+        { MAXIMA, 4, 1, 0, 18.8 },   { MAXIMA, 4, 1, 1, 21.1 },
+        { MAXIMA, 4, 5, 0, 23.5 },   { MAXIMA, 4, 5, 1, 35.2 },
+        { STRIDES, 32, 1, 0, 5.03 }, { STRIDES, 32, 1, 1, 9.98 },
+        { STRIDES, 4, 1, 1, 1.25 },  { STRIDES, 1, 5, 1, 1.25 },
+        { STRIDES, 32, 5, 1, 39.9 },
     };
     bench b = bench_open();
     small_cases(&b);
     for (size_t i = 0; i < sizeof CASES / sizeof CASES[0]; i++) {
         const maml_case *k = &CASES[i];
         char name[64];
-        snprintf(name, sizeof name, "%s_maml_mb%d_in%d_%s", k->omniglot ? "omni" : "sin", k->tasks,
+        snprintf(name, sizeof name, "%s_maml_mb%d_in%d_%s", NETWORK[k->network], k->tasks,
                  k->inner, k->second ? "2nd" : "1st");
         bench_case(&b, name, maml, k);
     }

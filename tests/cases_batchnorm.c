@@ -1,6 +1,7 @@
 /* cases_batchnorm.c -- batch norm over its own and over given statistics, channel by channel. */
 #include <math.h>
 
+#include "autograd/norm.h"
 #include "tests/opcase.h"
 
 /* opt of every case; the places are those of the inputs, 0 for what is absent (x is input 0). */
@@ -174,3 +175,107 @@ int case_BATCH_NORM_WITH(int i, op_case *k);
 int case_BATCH_NORM_WITH(int i, op_case *k) { return pick(i, k, TABLE(PLAIN), 1); }
 int case_BATCH_NORM_WITH_ACT(int i, op_case *k);
 int case_BATCH_NORM_WITH_ACT(int i, op_case *k) { return pick(i, k, TABLE(ACTS), 1); }
+
+/* ---- the gradient ---------------------------------------------------------------------------- */
+
+/* opt of these cases; the output is dx, or sums, or dx with a multiple of both sums added. */
+enum { AS_DX, AS_SUMS, AS_BOTH };
+enum { Y = 5, RETURNS };
+
+static tlv_tensor *grad_call(tlv_ctx *c, const tlv_tensor *const *in, const op_case *k)
+{
+    int64_t ch = in[1]->shape[1];
+    const tlv_tensor *gamma = side(in, k, GAMMA), *y = side(in, k, Y);
+    tlv_tensor *sums, *dx = tlvi_batch_norm_grad(c, in[0], in[1], gamma, y, NULL, NULL, k->opt[EPS],
+                                                 (tlv_act)k->opt[ACT], &sums);
+    if (k->opt[RETURNS] == AS_DX) return dx;
+    if (k->opt[RETURNS] == AS_SUMS) return sums;
+    tlv_shape wide = { .ndim = in[1]->ndim - 1, .dim = { ch, 1, 1, 1 } };
+    tlv_tensor *a = tlv_reshape(c, tlv_slice(c, sums, 0, 0, 1, 1), wide);
+    tlv_tensor *b = tlv_reshape(c, tlv_slice(c, sums, 0, 1, 2, 1), wide);
+    return tlv_add(c, dx, tlv_sub(c, a, tlv_affine(c, b, 0.5, 0)));
+}
+
+static double open_gate(const op_case *k, const double *const *in, int64_t i)
+{
+    double y = side_value(in, k, Y, i, 1);
+    return y > 0 && (k->opt[ACT] != TLV_ACT_RELU6 || y < 6) ? in[0][i] : 0;
+}
+
+static void grad_ref(const op_case *k, const double *const *in, double *out)
+{
+    tlv_shape s = k->in[1].shape;
+    for (int64_t ch = 0; ch < s.dim[1]; ch++) {
+        double n = 0, mean = 0, var = 0, st = 0, sth = 0;
+        EACH_OF_CHANNEL(s, ch, i)
+        {
+            n += 1;
+            mean += in[1][i];
+        }
+        mean /= n;
+        EACH_OF_CHANNEL(s, ch, i) var += (in[1][i] - mean) * (in[1][i] - mean) / n;
+        double rstd = 1 / sqrt(var + k->opt[EPS]);
+        EACH_OF_CHANNEL(s, ch, i)
+        {
+            st += open_gate(k, in, i);
+            sth += open_gate(k, in, i) * (in[1][i] - mean) * rstd;
+        }
+        if (k->opt[RETURNS] == AS_SUMS) {
+            out[ch] = sth;
+            out[s.dim[1] + ch] = st;
+            continue;
+        }
+        double scale = side_value(in, k, GAMMA, ch, 1) * rstd;
+        EACH_OF_CHANNEL(s, ch, i)
+        {
+            double h = (in[1][i] - mean) * rstd;
+            out[i] = scale * (open_gate(k, in, i) - st / n - h * sth / n);
+            if (k->opt[RETURNS] == AS_BOTH) out[i] += sth - 0.5 * st;
+        }
+    }
+}
+
+typedef struct grad_case {
+    const char *text;
+    tlv_shape x;
+    int gamma, act, returns;
+    double eps;
+} grad_case;
+
+static const grad_case GRADS[] = {
+    { "dx", { 4, { 2, 3, 3, 2 } }, 1, TLV_ACT_NONE, AS_DX, 1e-2 },
+    { "dx alone of x", { 4, { 3, 2, 2, 2 } }, 0, TLV_ACT_NONE, AS_DX, 1e-2 },
+    { "sums", { 4, { 2, 3, 2, 2 } }, 0, TLV_ACT_NONE, AS_SUMS, 1e-2 },
+    { "both", { 4, { 2, 3, 3, 2 } }, 1, TLV_ACT_NONE, AS_BOTH, 1e-2 },
+    { "dx, relu", { 4, { 2, 3, 3, 2 } }, 1, TLV_ACT_RELU, AS_DX, 1e-2 },
+    { "both, relu, rows", { 2, { 9, 4 } }, 0, TLV_ACT_RELU, AS_BOTH, 1e-2 },
+    { "both, relu6, sequences", { 3, { 3, 2, 4 } }, 1, TLV_ACT_RELU6, AS_BOTH, 1e-2 },
+    { "sums, relu, 18 channels", { 2, { 6, 18 } }, 0, TLV_ACT_RELU, AS_SUMS, 1e-2 },
+    { "both, relu, 37 channels", { 2, { 5, 37 } }, 1, TLV_ACT_RELU, AS_BOTH, 1e-2 },
+    { "both, one channel", { 4, { 2, 1, 3, 3 } }, 1, TLV_ACT_NONE, AS_BOTH, 1e-2 },
+    { "dx, no images", { 4, { 0, 3, 4, 3 } }, 1, TLV_ACT_NONE, AS_DX, 1e-2 },
+    { "dx, no channels", { 4, { 2, 0, 4, 3 } }, 1, TLV_ACT_NONE, AS_DX, 1e-2 },
+};
+
+int case_BATCH_NORM_GRAD(int i, op_case *k);
+int case_BATCH_NORM_GRAD(int i, op_case *k)
+{
+    if (i >= (int)(sizeof GRADS / sizeof GRADS[0])) return 0;
+    tlv_shape x = GRADS[i].x, channels = { 1, { x.dim[1] } };
+    *k = (op_case){ .text = GRADS[i].text, .call = grad_call, .ref = grad_ref, .out = x };
+    if (GRADS[i].returns == AS_SUMS) k->out = (tlv_shape){ 2, { 2, x.dim[1] } };
+    add(k, (case_input){ .shape = x });
+    add(k, (case_input){ .shape = x });
+    if (GRADS[i].gamma) {
+        k->opt[GAMMA] = k->n_in;
+        add(k, (case_input){ .shape = channels, .lo = 0.5, .hi = 1.5 });
+    }
+    if (GRADS[i].act != TLV_ACT_NONE) {
+        k->opt[Y] = k->n_in;
+        add(k, (case_input){ .shape = x, .kind = CASE_CONST, .lo = -3, .hi = 8 });
+    }
+    k->opt[ACT] = GRADS[i].act;
+    k->opt[EPS] = GRADS[i].eps;
+    k->opt[RETURNS] = GRADS[i].returns;
+    return 1;
+}

@@ -38,6 +38,13 @@ static const shape SHAPES[] = {
     { "1x1, few terms, one panel and a rest", 2, 8, 13, 11, 24, 1, 1, 0, 1, 1, 0 },
     { "1x1, few channels out", 2, 48, 13, 11, 8, 1, 1, 0, 1, 1, 0 },
     { "three channels, stride 2, padded at one side", 2, 3, 26, 22, 16, 3, 2, 0, 1, 1, 1 },
+    { "small images, stride 2", 5, 64, 7, 7, 64, 3, 2, 1, 1, 1, 0 },
+    { "small images, two tiles of them, rests of channels", 9, 21, 6, 5, 37, 3, 2, 1, 1, 1, 0 },
+    { "small images, several groups of terms", 4, 70, 5, 4, 16, 4, 1, 2, 1, 1, 0 },
+    { "small images, nothing inside of some filters", 6, 16, 3, 4, 17, 2, 3, 3, 1, 1, 0 },
+    { "small images, dilated, stride 2", 7, 18, 6, 7, 20, 3, 2, 2, 2, 1, 1 },
+    { "small images, stride larger than the kernel", 5, 16, 8, 7, 16, 2, 3, 0, 1, 1, 0 },
+    { "small images, groups", 5, 34, 5, 6, 36, 3, 2, 1, 1, 2, 0 },
 };
 enum { SHAPE_COUNT = sizeof SHAPES / sizeof SHAPES[0] };
 

@@ -2,8 +2,8 @@
 #include "tensor/core.h"
 #include "transfer/transfer.h"
 
-const tlv_params *tlv_inner_loop(tlv_ctx *c, const tlv_params *theta, tlv_task_loss_fn loss, void *user,
-                                 tlv_inner_opts o)
+const tlv_params *tlv_inner_loop(tlv_ctx *c, const tlv_params *theta, tlv_task_loss_fn loss,
+                                 void *user, tlv_inner_opts o)
 {
     int flags = o.first_order ? 0 : TLV_CREATE_GRAPH;
     const tlv_params *fast = o.adapt ? tlv_params_select(c, theta, o.adapt) : theta;

@@ -250,7 +250,7 @@ const tlv_finetune_state *tlv_finetune_now(const tlv_finetune *t);
 const tlv_finetune_opts *tlv_finetune_options(const tlv_finetune *t);
 void tlv_finetune_close(tlv_finetune *t);                   /* accepts NULL; m stays */
 
-/* ---- learning to learn: parts (inner_loop.c, task_mean.c) -------------------------------------- *
+/* ---- learning to learn: parts (inner_loop.c, task_mean.c) ------------------------------------- *
  * A model is a pure function of its parameters, and every gradient has a gradient: so an inner loop
  * is a loop, and the gradient through it is a gradient.  docs/meta-learning.md derives it. */
 
@@ -267,8 +267,8 @@ typedef struct tlv_inner_opts {
 /* theta_0 = theta,  theta_{k+1} = theta_k - lr grad loss(theta_k):  Finn et al. 2017,
  * arXiv:1703.03400, eq. 1.  A set of the innermost scope with history in theta, steps 0: theta
  * itself.  NULL after an error. */
-const tlv_params *tlv_inner_loop(tlv_ctx *c, const tlv_params *theta, tlv_task_loss_fn loss, void *user,
-                                 tlv_inner_opts o);
+const tlv_params *tlv_inner_loop(tlv_ctx *c, const tlv_params *theta, tlv_task_loss_fn loss,
+                                 void *user, tlv_inner_opts o);
 
 /* What task i contributes: a set of p's schema in the child's innermost scope, NULL entries are
  * zero. p is borrowed.  NULL with the error in child. */
@@ -400,13 +400,13 @@ tlv_status tlv_meta_resume(tlv_meta *l, const char *path);
 /* Opens model and learner from such a file: *m is closed by the caller, after the learner. */
 tlv_meta *tlv_meta_load(tlv_ctx *c, const char *path, tlv_model **m);
 
-/* ---- low-rank changes (lora.c) ------------------------------------------------------------------ *
+/* ---- low-rank changes (lora.c) ---------------------------------------------------------------- *
  * W + B A with B [O,r] = 0 and A [r,I]: Hu et al. 2022, arXiv:2106.09685.  A set of parameters to a
  * set of parameters, so that it serves any model. */
 
-/* p with entries NAME.lora_a [r,I] (Kaiming uniform, by the seed and the name) and NAME.lora_b [O,r] (zeros) behind it for
- * each matrix or convolution [O,I,..] whose name matches: an owned set, in which the matched entries
- * are frozen.  TLV_ERR_ARG if none matches. */
+/* p with entries NAME.lora_a [r,I] (Kaiming uniform, by the seed and the name) and NAME.lora_b
+ * [O,r] (zeros) behind it for each matrix or convolution [O,I,..] whose name matches: an owned set,
+ * in which the matched entries are frozen.  TLV_ERR_ARG if none matches. */
 tlv_params *tlv_lora_add(tlv_ctx *c, const tlv_params *p, const char *pattern, int rank);
 /* p's entries with W + scale B A in place of W where there is a pair: a set of the innermost scope,
  * with history in W, A and B. */
