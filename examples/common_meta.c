@@ -39,10 +39,29 @@ void cli_print_learner(FILE *f, const tlv_meta *l, const tlv_model *m)
     if (ways != o->ways || shots != o->shots)
         fprintf(f, "         in training %d ways, %d shot%s\n", ways, shots, plural(shots));
     print_inner(f, o);
-    fprintf(f, "outer    rate %g to %g over %s steps of %d task%s", o->lr, o->lr_end,
-            cli_count(o->iterations).s, o->tasks, plural(o->tasks));
+    fprintf(f, "outer    rate %g", o->lr);
+    if (o->lr_end != o->lr) fprintf(f, " to %g", o->lr_end);
+    fprintf(f, " over %s steps of %d task%s", cli_count(o->iterations).s, o->tasks,
+            plural(o->tasks));
     if (o->clip > 0) fprintf(f, ", gradients up to %g", o->clip);
     fprintf(f, "\nnorms    %s\n", NORMS[o->bn]);
+}
+
+void cli_print_meta_input(FILE *f, const tlv_model *m, int inverted)
+{
+    char text[200];
+    const char *grey = tlv_model_about(m)->channels == 1 ? ", in grey" : "";
+    fprintf(f, "input    %s%s%s\n", tlv_recipe_text(tlv_model_recipe(m), text, sizeof text), grey,
+            inverted ? ", light and dark exchanged" : "");
+}
+
+tlv_model *cli_meta_network(tlv_ctx *c, const char *arch, tlv_model_opts o, int wanted)
+{
+    tlv_model *m = tlv_model_open(c, arch, o);
+    if (m || wanted || tlv_error(c) != TLV_ERR_ARG) return m;
+    tlv_error_clear(c);
+    o.channels = o.size = 0;
+    return tlv_model_open(c, arch, o);
 }
 
 /* ---- the checkpoint -------------------------------------------------------------------------- */

@@ -8,6 +8,13 @@
 /* "learner  ...": method, network, episodes, inner loop, outer loop, batch norms. */
 void cli_print_learner(FILE *f, const tlv_meta *l, const tlv_model *m);
 
+/* "input    ...": how the network takes its images. */
+void cli_print_meta_input(FILE *f, const tlv_model *m, int inverted);
+
+/* A network with random numbers: size and channels of images, which not all architectures let one
+ * choose, as o says or, unless they are `wanted`, as the architecture has them. */
+tlv_model *cli_meta_network(tlv_ctx *c, const char *arch, tlv_model_opts o, int wanted);
+
 /* Where a run is, beside what the learner knows of itself. */
 typedef struct cli_meta_place {
     double seconds;                 /* of training alone, over all parts of the run */

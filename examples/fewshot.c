@@ -84,10 +84,12 @@ static tlv_status prepare(const job *j, const tlv_dataset *d, int64_t i, tlv_ima
     tlv_image m;
     *out = (tlv_image){ 0 };
     if (tlv_dataset_image(j->c, d, i, &m) != TLV_OK) return tlv_error(j->c);
-    if (tlv_model_about(j->m)->channels == 1) tlv_image_convert(&m, TLV_GREY);
     tlv_image_prepare(&m, tlv_model_recipe(j->m), NULL, (tlv_rng_key){ 0 }, out);
     tlv_image_close(&m);
-    if (j->o.invert && out->samples) invert(out);
+    if (!out->samples) return tlv_error(j->c);
+    if (j->o.invert) invert(out);
+    if (tlv_model_about(j->m)->channels == 1 && tlv_image_convert(out, TLV_GREY) == TLV_OK)
+        tlv_image_convert(out, TLV_RGB);                // three channels alike
     return tlv_error(j->c);
 }
 
@@ -219,7 +221,7 @@ static tlv_model *network(const job *j, int random)
         tlv_model_opts o = { .classes = j->classes, .width = a->width, .channels = a->channels,
                              .size = tlv_model_recipe(j->m)->size };
         if (a->padding == TLV_PADDING_SAME) o.padding = a->padding;
-        return tlv_model_open(j->c, a->arch, o);
+        return cli_meta_network(j->c, a->arch, o, 0);
     }
     tlv_meta *l = tlv_meta_load(j->c, j->o.weights, &m);
     if (l) tlv_meta_to_model(l, m);
@@ -471,14 +473,10 @@ static int predict(job *j, double start)
 
 static int run(job *j, double start)
 {
-    char text[200];
     j->l = tlv_meta_load(j->c, j->o.weights, &j->m);
     if (!j->l || tlv_meta_to_model(j->l, j->m) != TLV_OK) return cli_fail(j->c);
     cli_print_learner(j->f, j->l, j->m);
-    fprintf(j->f, "input    %s%s%s\n",
-            tlv_recipe_text(tlv_model_recipe(j->m), text, sizeof text),
-            tlv_model_about(j->m)->channels == 1 ? ", in grey" : "",
-            j->o.invert ? ", light and dark exchanged" : "");
+    cli_print_meta_input(j->f, j->m, j->o.invert);
     j->d = cli_images(j->c, "data", j->o.data, "train", 0, j->f, NULL);
     j->n = tlv_dataset_size(j->d);
     j->classes = tlv_dataset_classes(j->d);

@@ -284,11 +284,12 @@ static int open_model(job *j)
         j->m = tlv_model_load(j->c, o->weights, NULL, as, &r);
         if (j->m) cli_print_model(j->f, j->m, o->weights, &r);
     } else {
+        int wanted = !o->resume && (o->size || o->channels);
         decide_images(j);
         if (!o->arch) o->arch = usual_arch(tlv_meta_method_find(o->method));
         as.channels = (int)o->channels;
         as.size = (int)o->size;
-        j->m = tlv_model_open(j->c, o->arch, as);
+        j->m = cli_meta_network(j->c, o->arch, as, wanted);
     }
     if (!j->m) return cli_fail(j->c);
     o->channels = tlv_model_about(j->m)->channels;
@@ -345,11 +346,10 @@ static tlv_meta_opts decide(options *o)
 
 static int open_learner(job *j)
 {
-    char path[PATH];
     j->l = tlv_meta_open(j->c, j->m, decide(&j->o));
     if (!j->l) return cli_fail(j->c);
     cli_print_learner(j->f, j->l, j->m);
-    fprintf(j->f, "input    %s\n", tlv_recipe_text(tlv_model_recipe(j->m), path, sizeof path));
+    cli_print_meta_input(j->f, j->m, 0);
     return CLI_OK;
 }
 

@@ -116,8 +116,8 @@ static const char *chosen_but_fixed(const tlvi_arch *a, const tlv_model_opts *o)
         { TLVI_SET_PADDING, o->padding == TLV_PADDING_SAME, "padding" },
         { TLVI_SET_NORM, o->eps != 0, "eps" },
         { TLVI_SET_NORM, o->momentum != 0, "momentum" },
-        { TLVI_SET_FOLDED, o->folded, "form, which is not folded," },
-        { TLVI_SET_CHANNELS, o->channels != 0 && o->channels != 3, "number of channels, 3," },
+        { TLVI_SET_FOLDED, o->folded, "folding" },
+        { TLVI_SET_CHANNELS, o->channels != 0 && o->channels != 3, "number of channels" },
         { TLVI_SET_SIZE, o->size != 0, "size of images" },
     };
     for (size_t i = 0; i < sizeof CHOICE / sizeof CHOICE[0]; i++)
@@ -134,7 +134,8 @@ static tlv_status check_opts(tlv_ctx *c, const tlvi_arch *a, tlv_model_opts o,
     TLVI_CHECK(c, (unsigned)o.padding <= TLV_PADDING_SAME, TLV_ERR_ARG,
                "TLV_PADDING_TORCH or TLV_PADDING_SAME", "%s: padding %d", a->name, (int)o.padding);
     const char *fixed = chosen_but_fixed(a, &o);
-    TLVI_CHECK(c, !fixed, TLV_ERR_ARG, "leave it at 0", "%s has one %s only", a->name, fixed);
+    TLVI_CHECK(c, !fixed, TLV_ERR_ARG, "leave it at 0",
+               "%s has one form only: its %s cannot be chosen", a->name, fixed);
     TLVI_CHECK(c, o.channels >= 0 && o.channels <= 4096 && o.size >= 0 && o.size <= 4096,
                TLV_ERR_ARG, "0 takes the architecture's own", "%s: %d channels, size %d", a->name,
                o.channels, o.size);

@@ -332,12 +332,12 @@ static void test_sizes(void)
 static void test_settings_that_are_refused(void)
 {
     static const struct { const char *arch; tlv_model_opts o; const char *part; } rows[] = {
-        { "resnet20", { .width = 0.5 }, "resnet20 has one width only" },
-        { "resnet20", { .padding = TLV_PADDING_SAME }, "resnet20 has one padding only" },
-        { "squeezenet1_0", { .eps = 0.1 }, "squeezenet1_0 has one eps only" },
-        { "resnet20", { .channels = 1 }, "resnet20 has one number of channels, 3, only" },
-        { "resnet18", { .size = 64 }, "resnet18 has one size of images only" },
-        { "conv4", { .folded = 1 }, "conv4 has one form, which is not folded, only" },
+        { "resnet20", { .width = 0.5 }, "resnet20 has one form only: its width" },
+        { "resnet20", { .padding = TLV_PADDING_SAME }, "one form only: its padding" },
+        { "squeezenet1_0", { .eps = 0.1 }, "one form only: its eps" },
+        { "resnet20", { .channels = 1 }, "one form only: its number of channels" },
+        { "resnet18", { .size = 64 }, "one form only: its size of images" },
+        { "conv4", { .folded = 1 }, "conv4 has one form only: its folding" },
         { "conv4", { .channels = -1 }, "-1 channels" },
         { "mobilenet_v2", { .width = -1 }, "width -1" },
         { "mobilenet_v2", { .width = 9 }, "width 9" },
