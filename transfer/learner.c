@@ -15,19 +15,22 @@ static const tlvi_meta_method *const METHODS[TLV_META_METHODS] = {
     [TLV_META_SGD] = &tlvi_meta_sgd,
     [TLV_MAML_PLUS_PLUS] = &tlvi_maml_plus_plus,
     [TLV_IMAML] = &tlvi_imaml,
+    [TLV_REPTILE] = &tlvi_reptile,
+    [TLV_PROTONET] = &tlvi_protonet,
+    [TLV_MATCHING_NET] = &tlvi_matching_net,
 };
 
 /* ---- names and options ----------------------------------------------------------------------- */
 
 const char *tlv_meta_method_name(tlv_meta_method m)
 {
-    return (unsigned)m < TLV_META_METHODS && METHODS[m] ? METHODS[m]->name : "?";
+    return (unsigned)m < TLV_META_METHODS ? METHODS[m]->name : "?";
 }
 
 int tlv_meta_method_find(const char *name)
 {
     for (int i = 0; name && i < TLV_META_METHODS; i++)
-        if (METHODS[i] && strcmp(METHODS[i]->name, name) == 0) return i;
+        if (strcmp(METHODS[i]->name, name) == 0) return i;
     return -1;
 }
 
@@ -50,13 +53,18 @@ tlv_meta_opts tlv_meta_defaults(tlv_meta_method method, int ways, int shots)
         o.inner_steps = o.eval_steps = 5;
         o.tasks = 16;
     }
+    if (ways >= 20 && method == TLV_REPTILE) {
+        o.inner_lr = 5e-4;
+        o.inner_steps = 10;
+        o.inner_batch = 20;
+        o.eval_batch = 10;
+    }
     return o;
 }
 
 static tlv_status check(tlv_ctx *c, const tlv_model *m, const tlv_meta_opts *o)
 {
-    TLVI_CHECK(c, (unsigned)o->method < TLV_META_METHODS && METHODS[o->method],
-               TLV_ERR_ARG, "see tlv_meta_method",
+    TLVI_CHECK(c, (unsigned)o->method < TLV_META_METHODS, TLV_ERR_ARG, "see tlv_meta_method",
                "meta_open: there is no method %d", (int)o->method);
     TLVI_CHECK(c, o->ways >= 2 && o->shots >= 1 && o->queries >= 1 && o->train_ways >= 0
                       && o->train_shots >= 0,
