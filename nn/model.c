@@ -174,6 +174,9 @@ tlv_status tlvi_model_settle(tlv_ctx *c, const tlvi_arch *a, tlv_model_opts o, t
     if (o.momentum > 0 || info->momentum == 0)
         info->momentum = o.momentum > 0 ? o.momentum : d->momentum;
     info->folded = info->folded || o.folded || d->folded;
+    const char *bad = a->bad_size ? a->bad_size(a->variant, info->size) : NULL;
+    TLVI_CHECK(c, !bad, TLV_ERR_ARG, "choose another size", "%s: images of size %d are %s", a->name,
+               info->size, bad);
     info->dim = a->dim(a->variant, info);
     return c->err;
 }

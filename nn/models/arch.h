@@ -54,6 +54,8 @@ typedef struct tlvi_arch {
     size_t bytes;                           /* of the module's struct */
     int variant;                            /* told to init: depth */
     int (*dim)(int variant, const tlv_model_info *info);            /* of the features */
+    /* What is wrong with info's size, "not a multiple of ...", or NULL; NULL: any size is fine. */
+    const char *(*bad_size)(int variant, int size);
     void (*init)(void *module, tlv_build *b, int variant, const tlv_model_info *info);
     tlv_tensor *(*features)(const tlv_run *r, const void *module, const tlv_tensor *x); /* [B,D] */
     tlv_tensor *(*classify)(const tlv_run *r, const void *module,

@@ -36,6 +36,11 @@ static int left_of(int side, int variant)
     return side;
 }
 
+static const char *bad_size(int variant, int side)
+{
+    return left_of(side, variant) > 0 ? NULL : "too small for four poolings";
+}
+
 static int dim(int variant, const tlv_model_info *info)
 {
     int side = variant == STRIDE ? 1 : left_of(info->size, variant);
@@ -111,7 +116,8 @@ static const tlvi_dialect PYTORCH = {
     {                                                                                              \
         .name = label, .head = "fc", .classes = 5, .dialect = &PYTORCH, .n_dialects = 1,           \
         .settings = TLVI_SET_WIDTH | TLVI_SET_NORM | TLVI_SET_CHANNELS | TLVI_SET_SIZE,            \
-        .bytes = sizeof(conv4), .variant = which, .dim = dim, .init = init,                        \
+        .bytes = sizeof(conv4), .variant = which, .dim = dim, .bad_size = bad_size,                \
+        .init = init,                                                                              \
         .features = features, .classify = classify, .detect = detect                               \
     }
 const tlvi_arch tlvi_conv4[3] = {

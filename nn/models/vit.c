@@ -33,6 +33,12 @@ static int dim(int variant, const tlv_model_info *info)
     return SIZE[variant].dim;
 }
 
+static const char *bad_size(int variant, int side)
+{
+    if (side % SIZE[variant].patch == 0) return NULL;
+    return SIZE[variant].patch == 4 ? "not cut into patches of 4" : "not cut into patches of 16";
+}
+
 static int tokens(const size *s, int side) { return (side / s->patch) * (side / s->patch) + 1; }
 
 /* ---- building -------------------------------------------------------------------------------- */
@@ -167,7 +173,8 @@ static const tlvi_dialect MINI = {
     {                                                                                              \
         .name = label, .head = "head", .classes = n, .dialect = &rules, .n_dialects = 1,           \
         .settings = TLVI_SET_CHANNELS | TLVI_SET_SIZE, .bytes = sizeof(vit), .variant = which,     \
-        .dim = dim, .init = init, .features = features, .classify = classify, .detect = detect     \
+        .dim = dim, .bad_size = bad_size, .init = init, .features = features,                      \
+        .classify = classify, .detect = detect                                                     \
     }
 const tlvi_arch tlvi_vit[4] = {
     ENTRY("vit_tiny_patch16", 0, TIMM, 1000), ENTRY("vit_small_patch16", 1, TIMM, 1000),
