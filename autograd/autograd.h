@@ -311,7 +311,7 @@ tlv_tensor *tlv_conv2d_dx(tlv_ctx *c, const tlv_tensor *g, const tlv_tensor *w, 
 tlv_tensor *tlv_conv2d_dw(tlv_ctx *c, const tlv_tensor *g, const tlv_tensor *x, int64_t kh,
                           int64_t kw, tlv_conv2d_opts o);
 
-/* How this context convolves (tlv_ctx_opts.conv), "auto-1", "direct", "winograd-1": a name that
+/* How this context convolves (tlv_ctx_opts.conv), "auto-2", "direct", "winograd-1": a name that
  * changes whenever the same inputs may give other bits, for what is kept beyond a run (features on
  * disk). */
 const char *tlv_conv_algorithm(const tlv_ctx *c);

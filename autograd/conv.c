@@ -9,7 +9,7 @@
 
 const char *tlv_conv_algorithm(const tlv_ctx *c)
 {
-    static const char *const name[] = { [TLV_CONV_AUTO] = "auto-1",
+    static const char *const name[] = { [TLV_CONV_AUTO] = "auto-2",
                                         [TLV_CONV_DIRECT] = "direct",
                                         [TLV_CONV_WINOGRAD] = "winograd-1" };
     return name[c->opts.conv];

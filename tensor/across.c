@@ -7,13 +7,14 @@
 #include "tensor/across.h"
 
 enum {
-    GROUP_K = 512,                      /* terms in one accumulator; then it is added to y */
-    DW_GROUP_K = 256,
+    MOST_CHANNELS = 512,
+    MOST_TAPS = 32,                     /* so that a chunk of channels is one accumulator's */
+    DW_GROUP_K = 256,                   /* terms in one accumulator */
     IMAGE_BYTES = 320 << 10,            /* images of a tile: a part of the L2 cache; */
     DW_IMAGE_BYTES = 384 << 10,         /* x and y of all images */
     LEAST_ROWS = 4,                     /* images of a tile, */
     LEAST_CHANNELS = 16,
-    PACK_CHANNELS = 16                  /* packed at a time: they stay in the L1 cache */
+    PACK_CHANNELS = 16                  /* of a task that packs weights */
 };
 
 static inline int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -34,7 +35,7 @@ typedef struct plan {
     int64_t rows;                       // of the output, of all phases
     int64_t n_block;                    // of images
     int64_t panels_a_task, n_range;
-    int64_t n_group, most;              // groups of a pixel at most, its segments
+    int64_t n_group, most;              // chunks of channels of a pixel, its segments, at most
     // gradient of the weights
     char *part, *dw;                    // [panel][tap][ic][width]
 } plan;
@@ -48,6 +49,12 @@ static int64_t panel_width(const plan *p, int64_t panel)
     return panel_cols(p, panel) <= p->k->lanes ? p->k->lanes : p->k->nr;
 }
 
+/* Elements from tap to tap of a panel: were it a power of two, all taps of a channel would fall
+ * into one set of the L1 cache. */
+static int64_t tap_step(const plan *p, int64_t width) { return p->v->ic * width + 64 / p->es; }
+
+static int64_t panel_bytes(const plan *p) { return p->taps * tap_step(p, p->k->nr) * p->es; }
+
 static plan plan_of(tlv_ctx *c, const tlvi_conv *v)
 {
     plan p = { .v = v, .k = tlvi_ks(c, v->dtype), .es = v->dtype == TLV_F64 ? 8 : 4,
@@ -60,8 +67,9 @@ int tlvi_across_takes(const tlvi_kset *k, const tlvi_conv *v, int dw)
 {
     int64_t es = v->dtype == TLV_F64 ? 8 : 4;
     int64_t x = v->ih * v->iw * v->ic * es, y = v->oh * v->ow * v->oc * es;
-    if (v->ic < LEAST_CHANNELS || v->ic > GROUP_K || v->oc < LEAST_CHANNELS || v->batch < LEAST_ROWS
-        || v->batch > DW_GROUP_K || v->ih * v->iw < 2 || min64(v->w_in, v->w_out) < 2)
+    int64_t taps = min64(v->w_in, v->w_out);
+    if (v->ic < LEAST_CHANNELS || v->ic > MOST_CHANNELS || v->oc < LEAST_CHANNELS
+        || v->batch < LEAST_ROWS || v->batch > DW_GROUP_K || taps < 2 || taps > MOST_TAPS)
         return 0;
     if (dw) return v->batch * (x + y) <= DW_IMAGE_BYTES;
     int64_t rows = v->batch / ceil_div(v->batch, k->mr);
@@ -77,48 +85,29 @@ static int64_t pixel_at(const tlvi_conv *v, int64_t i, int64_t j, const tlvi_tap
 
 /* ---- weights --------------------------------------------------------------------------------- */
 
-static void copy_row(char *to, const char *from, int64_t bytes)
-{
-    if (bytes == 64) memcpy(to, from, 64);
-    else memcpy(to, from, (size_t)bytes);
-}
-
-/* Rows between [channel][tap] and [tap][channel] of `of` channels: n channels from c0 on. */
-static void spread(const plan *p, int64_t c0, int64_t n, int64_t row, const char *from, char *to)
-{
-    for (int64_t t = 0; t < p->taps; t++)
-        for (int64_t i = 0; i < n; i++)
-            copy_row(to + (t * p->v->ic + c0 + i) * row, from + (i * p->taps + t) * row, row);
-}
-
-/* Channels c0 .. c0 + n - 1 of one panel, as [channel][tap][width]. */
-static void pack_channels(const plan *p, int64_t panel, int64_t c0, int64_t n, char *to)
-{
-    const tlvi_conv *v = p->v;
-    int cols = panel_cols(p, panel), width = (int)panel_width(p, panel);
-    const char *w = v->w + (panel * p->k->nr * v->w_out + c0 * v->w_in) * p->es;
-    if (v->w_in == p->taps) {
-        p->k->gemm_pack_b(cols, width, n * p->taps, w, 1, v->w_out, to);
-        return;
-    }
-    for (int64_t i = 0; i < n; i++)
-        p->k->gemm_pack_b(cols, width, p->taps, w + i * v->w_in * p->es, 1, v->w_out,
-                          to + i * p->taps * width * p->es);
-}
-
 static char *panel_at(const plan *p, int64_t panel)
 {
-    return p->packed + panel * p->taps * p->v->ic * p->k->nr * p->es;
+    return p->packed + panel * panel_bytes(p);
 }
 
+/* Some channels of one panel: [tap][ic][width] from wherever a channel's taps lie together. */
 static void pack_chunk(void *arg, int64_t i, int worker)
 {
+    (void)worker;
     const plan *p = arg;
-    int64_t n_chunk = ceil_div(p->v->ic, PACK_CHANNELS), panel = i / n_chunk;
-    int64_t c0 = i % n_chunk * PACK_CHANNELS, n = min64(PACK_CHANNELS, p->v->ic - c0);
-    char *tmp = p->scratch + worker * p->scratch_bytes;
-    pack_channels(p, panel, c0, n, tmp);
-    spread(p, c0, n, panel_width(p, panel) * p->es, tmp, panel_at(p, panel));
+    const tlvi_conv *v = p->v;
+    int64_t n_chunk = ceil_div(v->ic, PACK_CHANNELS), panel = i / n_chunk;
+    int64_t width = panel_width(p, panel);
+    int64_t lo = i % n_chunk * PACK_CHANNELS, hi = min64(lo + PACK_CHANNELS, v->ic);
+    int cols = panel_cols(p, panel);
+    const char *w = v->w + panel * p->k->nr * v->w_out * p->es;
+    char *to = panel_at(p, panel);
+    for (int64_t t = 0; t < p->taps && cols < width; t++)
+        memset(to + (t * tap_step(p, width) + lo * width) * p->es, 0,
+               (size_t)((hi - lo) * width * p->es));
+    for (int64_t c = lo; c < hi; c++)
+        p->k->transpose((size_t)cols, (size_t)p->taps, w + c * v->w_in * p->es, v->w_out,
+                        to + c * width * p->es, tap_step(p, width));
 }
 
 /* ---- forward --------------------------------------------------------------------------------- */
@@ -126,27 +115,28 @@ static void pack_chunk(void *arg, int64_t i, int worker)
 /* Segments of the pixels of one output row, and where the groups of each begin and end. */
 typedef struct lists { int64_t *seg, *group, width; } lists;
 
+static int64_t count_groups(const tlvi_conv *v)
+{
+    return max64(1, ceil_div(v->ic, tlvi_conv_chunk(v->n_tap, v->ic)));
+}
+
+/* A group is a chunk of channels: direct.c's, for the sake of the same bits. */
 static void list_pixel(const plan *p, const tlvi_conv *v, int64_t i, int64_t j, int64_t width,
                        int64_t *seg, int64_t *group)
 {
-    int64_t n = 0, n_group = max64(1, ceil_div(v->n_tap * v->ic, GROUP_K)), t = 0;
+    int64_t n = 0, n_group = count_groups(v), chunk = tlvi_conv_chunk(v->n_tap, v->ic);
     for (int64_t g = 0; g < n_group; g++) {
+        int64_t c0 = g * chunk;
         group[g] = n;
-        for (; t < (g + 1) * v->n_tap / n_group; t++) {
-            const tlvi_tap *tap = &v->tap[t];
-            int64_t a = pixel_at(v, i, j, tap), b = tap->w * v->ic * width;
+        for (int64_t t = 0; t < v->n_tap; t++) {
+            int64_t a = pixel_at(v, i, j, &v->tap[t]);
             if (a < 0) continue;
-            int64_t *last = seg + 3 * (n - 1);
-            if (n > group[g] && last[0] + last[2] == a && last[1] + last[2] * width == b) {
-                last[2] += v->ic;
-                continue;
-            }
-            seg[3 * n] = a;
-            seg[3 * n + 1] = b;
-            seg[3 * n++ + 2] = v->ic;
+            seg[3 * n] = a + c0;
+            seg[3 * n + 1] = v->tap[t].w * tap_step(p, width) + c0 * width;
+            seg[3 * n++ + 2] = min64(chunk, v->ic - c0);
         }
     }
-    for (int64_t g = n_group; g <= p->n_group; g++) group[g] = n;
+    group[n_group] = n;
 }
 
 static void list_row(const plan *p, const tlvi_conv *v, int64_t i, int64_t width, lists *l)
@@ -161,7 +151,7 @@ static void list_row(const plan *p, const tlvi_conv *v, int64_t i, int64_t width
 static void run_pixel(const plan *p, const tlvi_conv *v, int64_t b, int64_t n, int64_t i, int64_t j,
                       int64_t panel, const int64_t *seg, const int64_t *group)
 {
-    int64_t col = panel * p->k->nr, n_group = max64(1, ceil_div(v->n_tap * v->ic, GROUP_K));
+    int64_t col = panel * p->k->nr, n_group = count_groups(v);
     const char *x = v->x + b * v->xb * p->es;
     char *y = v->y + (b * v->yb + i * v->yh + j * v->yw + col) * p->es;
     tlvi_conv_end end;
@@ -206,16 +196,15 @@ static int64_t plan_forward(plan *p, int64_t n, int threads)
     for (int64_t i = 0; i < n; i++) {
         p->rows += v[i].oh;
         wide = max64(wide, v[i].ow);
-        p->most = max64(p->most, v[i].n_tap);
+        p->n_group = max64(p->n_group, count_groups(&v[i]));
+        p->most = max64(p->most, v[i].n_tap * count_groups(&v[i]));
     }
-    p->n_group = max64(1, ceil_div(p->most * v->ic, GROUP_K));
     p->n_block = ceil_div(v->batch, p->k->mr);
     while (threads > 1 && p->n_block * p->rows * cut < 4 * threads && cut < p->n_panel) cut++;
     p->panels_a_task = ceil_div(p->n_panel, cut);
     p->n_range = ceil_div(p->n_panel, p->panels_a_task);
     int64_t list = (3 * p->most + p->n_group + 1) * wide * (int64_t)sizeof(int64_t);
-    p->scratch_bytes = max64(list, PACK_CHANNELS * p->taps * p->k->nr * p->es);
-    p->scratch_bytes = ceil_div(p->scratch_bytes, 64) * 64;
+    p->scratch_bytes = ceil_div(list, 64) * 64;
     return p->n_block * p->rows * p->n_range;
 }
 
@@ -224,7 +213,7 @@ tlv_status tlvi_across_run(tlv_ctx *c, int64_t n, const tlvi_conv *v)
     if (c->err) return c->err;
     plan p = plan_of(c, v);
     int64_t tasks = plan_forward(&p, n, tlv_threads(c));
-    int64_t packed = p.n_panel * p.taps * v->ic * p.k->nr * p.es;
+    int64_t packed = p.n_panel * panel_bytes(&p);
     int64_t all = tlv_threads(c) * p.scratch_bytes + packed;
     char *mem = tlvi_alloc(c, (size_t)all);
     if (!mem) return c->err;
@@ -233,7 +222,7 @@ tlv_status tlvi_across_run(tlv_ctx *c, int64_t n, const tlvi_conv *v)
     int64_t channels = PACK_CHANNELS * p.taps * p.k->nr;
     tlvi_parallel_for(c, p.n_panel * ceil_div(v->ic, PACK_CHANNELS), channels / 4, pack_chunk, &p);
     int64_t pixels = v->batch / p.n_block * v->ow;
-    int64_t cost = pixels * p.most * v->ic * p.panels_a_task * p.k->nr / 32;
+    int64_t cost = pixels * p.taps / n * v->ic * p.panels_a_task * p.k->nr / 32;
     tlvi_parallel_for(c, tasks, max64(1, cost), run_task, &p);
     tlvi_free(c, mem, (size_t)all);
     return c->err;
@@ -287,7 +276,7 @@ static void dw_chunk(void *arg, int64_t task, int worker)
     int64_t *seg = (int64_t *)(void *)(p->scratch + worker * p->scratch_bytes);
     int64_t n = list_tap(p, &v->tap[t], width, seg), n_tile = ceil_div(v->ic, p->k->mr);
     int64_t n_group = max64(1, ceil_div(n * v->batch, DW_GROUP_K));
-    char *out = p->part + (panel * p->k->nr * v->n_tap + t * width) * v->ic * p->es;
+    char *out = p->part + panel * panel_bytes(p) + t * tap_step(p, width) * p->es;
     for (int64_t g = 0; g < n_group; g++) {
         int64_t first = g * n / n_group, last = (g + 1) * n / n_group;
         for (int64_t i = 0; i < n_tile; i++) {
@@ -299,21 +288,20 @@ static void dw_chunk(void *arg, int64_t task, int worker)
     }
 }
 
-/* A panel from [tap][in][out] to [out][in][tap]. */
+/* Some channels of a panel, from [tap][in][out] to [out][in][tap]. */
 static void unpack_chunk(void *arg, int64_t i, int worker)
 {
+    (void)worker;
     const plan *p = arg;
     const tlvi_conv *v = p->v;
     int64_t n_chunk = ceil_div(v->ic, PACK_CHANNELS), panel = i / n_chunk;
-    int64_t c0 = i % n_chunk * PACK_CHANNELS, n = min64(PACK_CHANNELS, v->ic - c0);
-    int64_t width = panel_width(p, panel), row = width * p->es;
-    const char *from = p->part + panel * p->k->nr * v->n_tap * v->ic * p->es;
-    char *tmp = p->scratch + worker * p->scratch_bytes;
-    for (int64_t k = 0; k < n; k++)
-        for (int64_t t = 0; t < v->n_tap; t++)
-            copy_row(tmp + (k * v->n_tap + t) * row, from + (t * v->ic + c0 + k) * row, row);
-    p->k->transpose((size_t)(n * v->n_tap), (size_t)panel_cols(p, panel), tmp, width,
-                    p->dw + (panel * p->k->nr * v->w_out + c0 * v->n_tap) * p->es, v->w_out);
+    int64_t width = panel_width(p, panel);
+    int64_t lo = i % n_chunk * PACK_CHANNELS, hi = min64(lo + PACK_CHANNELS, v->ic);
+    const char *from = p->part + panel * panel_bytes(p);
+    char *to = p->dw + panel * p->k->nr * v->w_out * p->es;
+    for (int64_t c = lo; c < hi; c++)
+        p->k->transpose((size_t)v->n_tap, (size_t)panel_cols(p, panel), from + c * width * p->es,
+                        tap_step(p, width), to + c * v->n_tap * p->es, v->w_out);
 }
 
 tlv_status tlvi_across_dw_run(tlv_ctx *c, const tlvi_conv *v, char *dw)
@@ -321,11 +309,9 @@ tlv_status tlvi_across_dw_run(tlv_ctx *c, const tlvi_conv *v, char *dw)
     if (c->err) return c->err;
     plan p = plan_of(c, v);
     p.dw = dw;
-    int64_t room = max64(PACK_CHANNELS * v->n_tap * p.k->nr * p.es,
-                         3 * dw_pixels(&p) * (int64_t)sizeof(int64_t));
-    p.scratch_bytes = ceil_div(room, 64) * 64;
+    p.scratch_bytes = ceil_div(3 * dw_pixels(&p) * (int64_t)sizeof(int64_t), 64) * 64;
     int64_t packed = p.n_panel * dw_pixels(&p) * v->batch * p.k->nr * p.es;
-    int64_t part = p.n_panel * v->n_tap * v->ic * p.k->nr * p.es;
+    int64_t part = p.n_panel * panel_bytes(&p);
     int64_t all = packed + part + tlv_threads(c) * p.scratch_bytes;
     char *mem = tlvi_alloc(c, (size_t)all);
     if (!mem) return c->err;

@@ -9,9 +9,9 @@
  * dw: v is the gradient of the weights. */
 int tlvi_across_takes(const tlvi_kset *k, const tlvi_conv *v, int dw);
 
-/* As tlvi_conv_run, for n convolutions that share everything but taps and output: the phases of a
- * stride.  Their weights are packed once.  The bits of an element depend on the instruction set,
- * ic, and the taps that are inside at its place. */
+/* As tlvi_conv_run, and with its bits where weights are finite (products with pixels outside are
+ * left out), for n convolutions that share everything but taps and output: the phases of a stride.
+ * Their weights are packed once. */
 tlv_status tlvi_across_run(tlv_ctx *c, int64_t n, const tlvi_conv *v);
 
 /* As tlvi_conv_dw_run.  A sum runs through all pixels in one order: none is cut. */

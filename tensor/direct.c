@@ -155,10 +155,17 @@ static void plan_input(plan *p, tlv_ctx *c, const tlvi_conv *v)
     p->last_width = last <= p->k->lanes ? p->k->lanes : p->k->nr;
 }
 
-static void cut_channels(plan *p, int64_t n_chunk)
+static void cut_channels(plan *p, int64_t chunk)
 {
-    p->chunk = max64(1, ceil_div(p->v.ic, max64(1, n_chunk)));
-    p->n_chunk = max64(1, ceil_div(p->v.ic, p->chunk));
+    p->chunk = chunk;
+    p->n_chunk = max64(1, ceil_div(p->v.ic, chunk));
+}
+
+static int64_t even_chunk(int64_t ic, int64_t n) { return max64(1, ceil_div(ic, max64(1, n))); }
+
+int64_t tlvi_conv_chunk(int64_t taps, int64_t ic)
+{
+    return even_chunk(ic, min64(ceil_div(taps * ic, CHUNK_K), ceil_div(ic, CHUNK_LEAST)));
 }
 
 /* A distance of pixels that is a multiple of `set` bytes maps them into few sets of the L1 cache:
@@ -406,7 +413,7 @@ tlv_status tlvi_conv_run(tlv_ctx *c, const tlvi_conv *v)
     plan_input(&p, c, v);
     // rows of a tile that fall into one set of the L1 cache are worth a copy
     if (p.v.sw * p.v.xw * p.es % 4096 == 0) p.in_place = 0;
-    cut_channels(&p, min64(ceil_div(v->n_tap * v->ic, CHUNK_K), ceil_div(v->ic, CHUNK_LEAST)));
+    cut_channels(&p, tlvi_conv_chunk(v->n_tap, v->ic));
     plan_blocks(&p, INT64_MAX, p.chunk, STRIP_BYTES);
     int64_t tasks = plan_tasks(&p, tlv_threads(c));
     plan_pitch(&p, 2048);
@@ -580,7 +587,7 @@ static void plan_dw(plan *p, tlv_ctx *c, const tlvi_conv *v)
     plan_blocks(p, DW_PIXELS, min64(v->ic, DW_CHUNK_LEAST), DW_STRIP_BYTES);
     int64_t pixels = p->bn * strip_rows(p, p->bh) * strip_cols(p, p->bw);
     int64_t channels = max64(DW_CHUNK_LEAST, DW_STRIP_BYTES / (pixels * p->es));
-    cut_channels(p, ceil_div(v->ic, channels));
+    cut_channels(p, even_chunk(v->ic, ceil_div(v->ic, channels)));
     // pixels whose channels are read a few at a time are worth a copy in one go
     if (p->v.sw * p->v.xw * p->es > 128) p->in_place = 0;
     plan_pitch(p, 256);

@@ -52,6 +52,10 @@ void tlvi_conv_act(const tlvi_conv *v, const tlvi_kset *k, int64_t b, int64_t i,
 void tlvi_sum_parts(tlv_ctx *c, const tlvi_kset *k, size_t es, int64_t n, int64_t size,
                     char *parts);
 
+/* Input channels in one accumulator: with all taps they are about 384 terms.  A convolution adds
+ * such chunks up in rising order of channels, within a chunk tap after tap. */
+int64_t tlvi_conv_chunk(int64_t taps, int64_t ic);
+
 /* How many parts a sum over `units` is cut into, by shape alone: at most 16, at most 8 MB in all,
  * and none with less than about a million multiplications (`work` in all). */
 int64_t tlvi_count_parts(int64_t units, int64_t bytes, int64_t work);

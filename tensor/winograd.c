@@ -13,6 +13,7 @@
  * stay in the L2 cache.  Transformed filters are made once before the tasks, or, where they are
  * large and pass over few blocks of tiles, a chunk at a time where they are used. */
 #include "tensor/winograd.h"
+#include "tensor/across.h"
 
 enum {
     CHUNK = 128,                        /* channels in one accumulator; then it is added to M */
@@ -448,5 +449,8 @@ static int pays(const tlvi_conv *v, int dw)
 int tlvi_winograd_takes(const tlv_ctx *c, const tlvi_conv *v, int dw)
 {
     if (c->opts.conv == TLV_CONV_DIRECT || !is_3x3(v) || v->batch * v->oh * v->ow == 0) return 0;
-    return c->opts.conv == TLV_CONV_WINOGRAD || pays(v, dw);
+    if (c->opts.conv == TLV_CONV_WINOGRAD) return 1;
+    // of 3x3 pixels and a border, taps inside are hardly more than a tile's products
+    if (v->ih <= 3 && v->iw <= 3 && tlvi_across_takes(tlvi_ks(c, v->dtype), v, dw)) return 0;
+    return pays(v, dw);
 }

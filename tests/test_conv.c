@@ -193,6 +193,47 @@ static void test_threads_change_no_bit(void)
     }
 }
 
+/* Each image of a batch has the bits that it has alone, however many there are. */
+static void check_alone(tlv_ctx *c, const shape *s, const tlv_tensor *x, const tlv_tensor *w)
+{
+    tlv_tensor *y = tlv_conv2d(c, x, w, NULL, opts_of(s));
+    tlv_tensor *dx = tlv_conv2d_dx(c, y, w, s->h, s->w, opts_of(s));
+    int64_t ny = tlv_numel(y) / s->b, nx = tlv_numel(dx) / s->b;
+    double *all = fresh(s->b * (ny > nx ? ny : nx), 0), *one = fresh(ny > nx ? ny : nx, 0);
+    for (int i = 0; i < s->b; i++) {
+        const tlv_tensor *xi = tlv_slice(c, x, 0, i, i + 1, 1);
+        tlv_tensor *yi = tlv_conv2d(c, xi, w, NULL, opts_of(s));
+        tlv_tensor *di = tlv_conv2d_dx(c, yi, w, s->h, s->w, opts_of(s));
+        EXPECT(support_read(c, y, all, s->b * ny) && support_read(c, yi, one, ny)
+                   && memcmp(all + i * ny, one, (size_t)ny * sizeof *one) == 0,
+               "%s: y of image %d", s->text, i);
+        EXPECT(support_read(c, dx, all, s->b * nx) && support_read(c, di, one, nx)
+                   && memcmp(all + i * nx, one, (size_t)nx * sizeof *one) == 0,
+               "%s: dx of image %d", s->text, i);
+    }
+    free(all), free(one);
+}
+
+static void test_an_image_alone_has_the_same_bits(void)
+{
+    tlv_ctx *c = open_direct(1);
+    REQUIRE(c, "no context");
+    for (int i = 0; i < SHAPE_COUNT; i++) {
+        const shape *s = &SHAPES[i];
+        values v;
+        define(s, &v);
+        tlv_scope scope = tlv_scope_begin(c);
+        tlv_shape xs = tlv_shape4(s->b, s->c, s->h, s->w);
+        tlv_shape ws = tlv_shape4(s->o, s->c / s->groups, s->k, s->k);
+        check_alone(c, s, support_tensor(c, TLV_F32, xs, v.x, 0, SUPPORT_CHANNELS_LAST),
+                    support_tensor(c, TLV_F32, ws, v.w, 0, SUPPORT_ROW_MAJOR));
+        EXPECT_OK(c);
+        tlv_scope_end(c, scope);
+        forget(&v);
+    }
+    tlv_ctx_close(c);
+}
+
 /* A few channels of a wider image, as they lie: pixels further apart than channels. */
 static void test_slices_of_channels(void)
 {
@@ -360,6 +401,7 @@ static void test_errors(void)
     tlv_ctx_close(c);
 }
 
-TEST_MAIN(T(test_large_shapes), T(test_threads_change_no_bit), T(test_slices_of_channels),
+TEST_MAIN(T(test_large_shapes), T(test_threads_change_no_bit),
+          T(test_an_image_alone_has_the_same_bits), T(test_slices_of_channels),
           T(test_activations_in_the_epilogue), T(test_the_epilogue_of_every_shape),
           T(test_the_fused_node_is_one), T(test_errors))

@@ -491,8 +491,8 @@ static void test_option_and_environment(void)
     char before[32];
     const char *now = getenv("TLV_CONV");
     snprintf(before, sizeof before, "%s", now ? now : "");
-    expect_choice(TLV_CONV_AUTO, NULL, "auto-1");
-    expect_choice(TLV_CONV_AUTO, "", "auto-1");
+    expect_choice(TLV_CONV_AUTO, NULL, "auto-2");
+    expect_choice(TLV_CONV_AUTO, "", "auto-2");
     expect_choice(TLV_CONV_AUTO, "direct", "direct");
     expect_choice(TLV_CONV_AUTO, "winograd", "winograd-1");
     expect_choice(TLV_CONV_DIRECT, "winograd", "direct");           // the option comes first
