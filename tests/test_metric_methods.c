@@ -1,0 +1,339 @@
+/* test_metric_methods.c -- prototypical and matching networks against their equations written out,
+ * Reptile against Adam written out, gradients against finite differences. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/filled.h"
+#include "tests/small_net.h"
+#include "tests/support.h"
+
+enum { WAYS = 3, SHOTS = 2, QUERIES = 3, NUMBERS = 512, DIM = 4, N = WAYS * SHOTS,
+       Q = WAYS * QUERIES };
+
+typedef struct small { tlv_ctx *c; tlv_model *m; tlv_meta *l; } small;
+
+static small open_small(tlv_meta_opts o, tlv_dtype d)
+{
+    small s = { .c = support_open() };
+    s.m = small_net_open(s.c, d, 1, WAYS);
+    s.l = s.m ? small_learner(s.c, s.m, o) : NULL;
+    EXPECT_OK(s.c);
+    return s;
+}
+
+static void close_small(small *s)
+{
+    EXPECT_OK(s->c);
+    tlv_meta_close(s->l);
+    tlv_model_close(s->m);
+    tlv_ctx_close(s->c);
+}
+
+static tlv_meta_opts opts(tlv_meta_method method)
+{
+    tlv_meta_opts o = tlv_meta_defaults(method, WAYS, SHOTS);
+    o.queries = QUERIES;
+    o.train_ways = 0;
+    o.train_shots = 0;
+    return o;
+}
+
+static tlvi_meta_task task_of(const small *s, const tlv_params *p, const tlv_episode *e)
+{
+    return (tlvi_meta_task){ .c = s->c, .l = s->l, .p = p, .e = e, .training = 1,
+                             .key = { 5 } };
+}
+
+/* ---- logits by their equations ---------------------------------------------------------------- */
+
+/* Features of support and query images in one batch, as training sees them: [N+Q][DIM]. */
+static int features(const small *s, const tlv_episode *e, double *f)
+{
+    const tlv_tensor *both[2] = { e->x[0], e->x[1] };
+    tlv_run r = tlv_model_run(s->c, s->m, TLV_TRAIN);
+    r.params = s->l->p;
+    tlv_tensor *y = tlv_model_features(&r, s->m, tlv_cat(s->c, 2, both, 0));
+    return y && support_read(s->c, y, f, (N + Q) * DIM);
+}
+
+/* log of the probabilities that the equations give a query image. */
+static void proto_row(const double *f, const double *label, const double *x, double *out)
+{
+    double c[WAYS][DIM] = { { 0 } }, sum = 0;
+    for (int i = 0; i < N; i++)
+        for (int d = 0; d < DIM; d++) c[(int)label[i]][d] += f[i * DIM + d] / SHOTS;
+    for (int k = 0; k < WAYS; k++) {
+        out[k] = 0;
+        for (int d = 0; d < DIM; d++) out[k] -= (x[d] - c[k][d]) * (x[d] - c[k][d]);
+        sum += exp(out[k]);
+    }
+    for (int k = 0; k < WAYS; k++) out[k] -= log(sum);
+}
+
+static void matching_row(const double *f, const double *label, const double *x, double *out)
+{
+    double p[WAYS] = { 0 }, all = 0;
+    for (int i = 0; i < N; i++) {
+        double dot = 0, a = 0, b = 0;
+        for (int d = 0; d < DIM; d++) {
+            dot += f[i * DIM + d] * x[d];
+            a += f[i * DIM + d] * f[i * DIM + d];
+            b += x[d] * x[d];
+        }
+        p[(int)label[i]] += exp(dot / sqrt(a * b));
+        all += exp(dot / sqrt(a * b));
+    }
+    for (int k = 0; k < WAYS; k++) out[k] = log(p[k] / all);
+}
+
+static void check_logits(tlv_meta_method method,
+                         void (*row)(const double *, const double *, const double *, double *))
+{
+    small s = open_small(opts(method), TLV_F64);
+    REQUIRE(s.l, "%s", tlv_error_msg(s.c));
+    tlv_episode e = small_episode(s.c, TLV_F64, 0, WAYS, SHOTS, QUERIES);
+    tlvi_meta_task t = task_of(&s, s.l->p, &e);
+    double f[(N + Q) * DIM], label[N], got[Q * WAYS], want[WAYS];
+    tlv_tensor *y = tlv_log_softmax(s.c, s.l->how->predict(&t), 1);
+    REQUIRE(features(&s, &e, f) && y && support_read(s.c, y, got, Q * WAYS)
+                && support_read(s.c, tlv_cast(s.c, e.y[0], TLV_F64), label, N),
+            "%s", tlv_error_msg(s.c));
+    for (int q = 0; q < Q; q++) {
+        row(f, label, f + (N + q) * DIM, want);
+        for (int k = 0; k < WAYS; k++) EXPECT_CLOSE(got[q * WAYS + k], want[k], 1e-9, 1e-9);
+    }
+    close_small(&s);
+}
+
+static void test_protonet_is_its_equation(void) { check_logits(TLV_PROTONET, proto_row); }
+static void test_matching_net_is_its_equation(void) { check_logits(TLV_MATCHING_NET, matching_row); }
+
+/* ---- gradients -------------------------------------------------------------------------------- */
+
+static double loss_at(const small *s, const tlv_episode *e, double h)
+{
+    tlv_params *q = tlv_params_clone(s->c, s->l->p);
+    tlv_scope scope = tlv_scope_begin(s->c);
+    for (int i = 0; i < tlv_params_count(q); i++) {
+        const tlv_tensor *t = tlv_params_get(q, i);
+        if (tlv_params_is_buffer(q, i)) continue;
+        tlv_tensor *u = filled_tensor(s->c, TLV_F64, tlv_shape_of(t), tlv_params_name(q, i), -1, 1);
+        tlv_params_set(s->c, q, i, tlv_add(s->c, t, tlv_affine(s->c, u, h, 0)));
+    }
+    tlvi_meta_task t = task_of(s, q, e);
+    s->l->how->direction(&t);
+    tlv_scope_end(s->c, scope);
+    tlv_params_close(q);
+    return t.loss;
+}
+
+static void check_differences(tlv_meta_method method)
+{
+    const double h = 1e-5;
+    small s = open_small(opts(method), TLV_F64);
+    REQUIRE(s.l, "%s", tlv_error_msg(s.c));
+    tlv_episode e = small_episode(s.c, TLV_F64, 0, WAYS, SHOTS, QUERIES);
+    tlvi_meta_task t = task_of(&s, s.l->p, &e);
+    tlv_params *g = s.l->how->direction(&t);
+    double want = 0;
+    for (int i = 0; g && i < tlv_params_count(g); i++) {
+        const tlv_tensor *d = tlv_params_get(g, i);
+        if (!d || tlv_params_is_buffer(g, i)) continue;
+        tlv_tensor *u = filled_tensor(s.c, TLV_F64, tlv_shape_of(d), tlv_params_name(g, i), -1, 1);
+        want += tlv_item(s.c, tlv_sum(s.c, tlv_mul(s.c, d, u), TLV_ALL_AXES, 0));
+    }
+    double near = loss_at(&s, &e, h) - loss_at(&s, &e, -h);
+    double far = loss_at(&s, &e, 2 * h) - loss_at(&s, &e, -2 * h);
+    EXPECT_CLOSE((8 * near - far) / (12 * h), want, 1e-6, 0);
+    EXPECT(fabs(want) > 1e-4, "hardly a slope: the check proves nothing");
+    close_small(&s);
+}
+
+static void test_gradients_agree_with_finite_differences(void)
+{
+    check_differences(TLV_PROTONET);
+    check_differences(TLV_MATCHING_NET);
+    check_differences(TLV_MAML);
+}
+
+/* ---- Reptile ---------------------------------------------------------------------------------- */
+
+/* Adam with beta1 = 0 on the whole support set, number by number: entry `slot` of phi. */
+static int adam_by_hand(const small *s, const tlv_episode *e, int steps, int slot, double *out)
+{
+    double v[NUMBERS] = { 0 }, g[NUMBERS];
+    tlv_params *phi = tlv_params_clone(s->c, s->l->p);
+    static double moment[16][NUMBERS];
+    memset(moment, 0, sizeof moment);
+    for (int k = 1; k <= steps; k++) {
+        tlv_scope scope = tlv_scope_begin(s->c);
+        tlvi_meta_task t = task_of(s, phi, e);
+        tlv_params *d = tlv_params_grad(s->c, tlvi_meta_support_loss(s->c, phi, 0, &t), phi, 0);
+        for (int i = 0; d && i < tlv_params_count(phi); i++) {
+            const tlv_tensor *p = tlv_params_get(phi, i);
+            int64_t n = tlv_numel(p);
+            if (!tlv_params_get(d, i)) continue;
+            if (!EXPECT(i < 16 && n <= NUMBERS, "room") || !support_read(s->c, p, v, n)
+                || !support_read(s->c, tlv_params_get(d, i), g, n))
+                return 0;
+            for (int64_t j = 0; j < n; j++) {
+                moment[i][j] = 0.999 * moment[i][j] + 0.001 * g[j] * g[j];
+                v[j] -= s->l->o.inner_lr * g[j]
+                      / (sqrt(moment[i][j] / (1 - pow(0.999, k))) + 1e-8);
+            }
+            tlv_params_set(s->c, phi, i, tlv_from_data(s->c, TLV_F64, tlv_shape_of(p), v, 0));
+        }
+        tlv_scope_end(s->c, scope);
+    }
+    int ok = support_read(s->c, tlv_params_get(phi, slot), out, tlv_numel(tlv_params_get(phi, slot)));
+    tlv_params_close(phi);
+    return ok;
+}
+
+static void test_reptile_moves_towards_where_adam_leads(void)
+{
+    tlv_meta_opts o = opts(TLV_REPTILE);
+    o.inner_batch = 0;                                  // all images: their order changes nothing
+    o.inner_steps = 4;
+    o.inner_lr = 0.01;
+    small s = open_small(o, TLV_F64);
+    REQUIRE(s.l, "%s", tlv_error_msg(s.c));
+    tlv_episode e = small_episode(s.c, TLV_F64, 0, WAYS, SHOTS, QUERIES);
+    tlvi_meta_task t = task_of(&s, s.l->p, &e);
+    tlv_params *d = s.l->how->direction(&t);
+    static const char *const NAMES[4] = { "conv1.weight", "bn2.weight", "fc.weight", "fc.bias" };
+    for (int k = 0; k < 4 && d; k++) {
+        double got[NUMBERS], theta[NUMBERS], phi[NUMBERS];
+        int i = tlv_params_find(s.l->p, NAMES[k]);
+        int64_t n = tlv_numel(tlv_params_get(s.l->p, i));
+        if (!support_read(s.c, tlv_params_get(d, i), got, n)
+            || !support_read(s.c, tlv_params_get(s.l->p, i), theta, n)
+            || !adam_by_hand(&s, &e, 4, i, phi))
+            continue;
+        for (int64_t j = 0; j < n; j++) EXPECT_CLOSE(got[j], theta[j] - phi[j], 1e-6, 1e-9);
+    }
+    close_small(&s);
+}
+
+/* An outer step with lr 1 and one task arrives at phi. */
+static void test_reptile_steps_by_epsilon(void)
+{
+    tlv_ctx *c = support_open();
+    tlv_dataset *d = small_stripes(c);
+    tlv_episodes_opts eo = { .recipe = { .size = 16 } };
+    tlv_episodes *e = d ? tlv_episodes_open(c, d, NULL, 0, eo) : NULL;
+    double moved[2] = { 0, 0 };
+    for (int half = 0; half < 2; half++) {
+        tlv_meta_opts o = opts(TLV_REPTILE);
+        o.tasks = 1;
+        o.lr = half ? 0.5 : 1;
+        o.iterations = 1000000;
+        tlv_model *m = small_net_open(c, TLV_F32, 1, WAYS);
+        tlv_meta *l = e && m ? small_learner(c, m, o) : NULL;
+        REQUIRE(l, "%s", tlv_error_msg(c));
+        tlv_params *was = tlv_params_clone(c, l->p);
+        EXPECT_STATUS(tlv_meta_step(l, e, NULL), TLV_OK);
+        tlv_scope s = tlv_scope_begin(c);
+        moved[half] = tlv_params_norm(c, tlv_params_axpy(c, was, -1, l->p));
+        tlv_scope_end(c, s);
+        tlv_params_close(was);
+        tlv_meta_close(l);
+        tlv_model_close(m);
+    }
+    EXPECT(moved[0] > 0, "nothing moved");
+    EXPECT_CLOSE(moved[1], moved[0] / 2, 1e-4, 0);
+    tlv_ctx_close(c);
+}
+
+/* ---- all of them ------------------------------------------------------------------------------ */
+
+static const tlv_meta_method METHODS[3] = { TLV_REPTILE, TLV_PROTONET, TLV_MATCHING_NET };
+
+static tlv_meta_opts learning(tlv_meta_method method)
+{
+    tlv_meta_opts o = opts(method);
+    o.tasks = 4;
+    o.iterations = 1000;
+    if (method == TLV_REPTILE) {
+        o.train_shots = 5;
+        o.queries = 1;
+        o.inner_lr = 0.01;
+        o.eval_steps = 20;
+    }
+    return o;
+}
+
+/* Accuracy before and after 60 outer steps; the parameters' norm to *norm. */
+static void run(tlv_meta_method method, int threads, int steps, double accuracy[2], double *norm)
+{
+    tlv_ctx *c = tlv_ctx_open(&(tlv_ctx_opts){ .threads = threads, .seed = 3 });
+    tlv_dataset *d = small_stripes(c);
+    tlv_model *m = small_net_open(c, TLV_F32, 2, WAYS);
+    tlv_episodes_opts eo = { .recipe = { .size = 16 } };
+    tlv_episodes *e = d ? tlv_episodes_open(c, d, NULL, 0, eo) : NULL;
+    tlv_meta *l = m && e ? tlv_meta_open(c, m, learning(method)) : NULL;
+    REQUIRE(l, "%s", tlv_error_msg(c));
+    tlv_meta_test t = { .tasks = 200, .key = { 9 }, .queries = 3 };
+    tlv_meta_score score;
+    tlv_meta_evaluate(l, e, t, &score);
+    accuracy[0] = score.accuracy;
+    for (int i = 0; i < steps; i++) tlv_meta_step(l, e, NULL);
+    tlv_meta_evaluate(l, e, t, &score);
+    accuracy[1] = score.accuracy;
+    *norm = tlv_params_norm(c, l->p);
+    EXPECT_OK(c);
+    tlv_meta_close(l);
+    tlv_model_close(m);
+    tlv_ctx_close(c);
+}
+
+static void test_methods_learn(void)
+{
+    for (int i = 0; i < 3; i++) {
+        double a[2], norm;
+        run(METHODS[i], 2, 60, a, &norm);
+        printf("  %s: %.3f before, %.3f after 60 steps\n", tlv_meta_method_name(METHODS[i]), a[0],
+               a[1]);
+        EXPECT(a[1] > 0.7 && a[1] > a[0] + 0.05, "%s: %.3f, then %.3f",
+               tlv_meta_method_name(METHODS[i]), a[0], a[1]);
+    }
+}
+
+static void test_same_bits_at_any_thread_count(void)
+{
+    for (int i = 0; i < 3; i++) {
+        double a[2][2], norm[2];
+        for (int k = 0; k < 2; k++) run(METHODS[i], k + 1, 5, a[k], &norm[k]);
+        EXPECT(norm[0] == norm[1] && a[0][1] == a[1][1], "%s: %.17g and %.17g",
+               tlv_meta_method_name(METHODS[i]), norm[0], norm[1]);
+    }
+}
+
+/* One by one, an image's answer does not depend on its neighbours. */
+static void test_one_by_one(void)
+{
+    small s = open_small(opts(TLV_REPTILE), TLV_F64);
+    REQUIRE(s.l, "%s", tlv_error_msg(s.c));
+    tlv_episode e = small_episode(s.c, TLV_F64, 0, WAYS, SHOTS, QUERIES);
+    double all[2][Q * WAYS], one[2][WAYS];
+    for (int by = 0; by < 2; by++) {
+        tlv_tensor *few = tlv_slice(s.c, e.x[1], 0, 1, 2, 1);
+        tlv_tensor *y = tlv_meta_predict(s.l, e.x[0], e.y[0], WAYS, e.x[1], by);
+        tlv_tensor *z = tlv_meta_predict(s.l, e.x[0], e.y[0], WAYS, few, by);
+        REQUIRE(y && z && support_read(s.c, y, all[by], Q * WAYS)
+                    && support_read(s.c, z, one[by], WAYS), "%s", tlv_error_msg(s.c));
+    }
+    double off[2] = { 0, 0 };
+    for (int by = 0; by < 2; by++)
+        for (int k = 0; k < WAYS; k++) off[by] = fmax(off[by], fabs(all[by][WAYS + k] - one[by][k]));
+    EXPECT(off[1] < 1e-12, "one by one: off by %.2e", off[1]);
+    EXPECT(off[0] > 1e-3, "all at once: the neighbours do not matter, the check proves nothing");
+    close_small(&s);
+}
+
+TEST_MAIN(T(test_protonet_is_its_equation), T(test_matching_net_is_its_equation),
+          T(test_gradients_agree_with_finite_differences),
+          T(test_reptile_moves_towards_where_adam_leads), T(test_reptile_steps_by_epsilon),
+          T(test_methods_learn), T(test_same_bits_at_any_thread_count), T(test_one_by_one))
