@@ -16,7 +16,7 @@
 
 static const double BETA2 = 0.999, EPS = 1e-8;
 
-/* ---- minibatches: the support set, shuffled, again and again ---------------------------------- */
+/* ---- minibatches: the support set, shuffled, again and again --------------------------------- */
 
 /* Images of minibatch k: index[n] into the support set of `all`.  order has room for `all`. */
 static void minibatch(tlv_rng_key key, int64_t all, int64_t n, int64_t k, int64_t *order,
@@ -50,7 +50,7 @@ static tlv_tensor *batch_loss(tlvi_meta_task *t, const tlv_params *phi, int64_t 
     return tlv_cross_entropy(c, tlvi_meta_logits(t, phi, 0, x), y, (tlv_ce_opts){ 0 });
 }
 
-/* ---- inner training --------------------------------------------------------------------------- */
+/* ---- inner training -------------------------------------------------------------------------- */
 
 /* (1) for one entry: a new leaf; g is dense, v is changed in place, step counts from 1. */
 static tlv_tensor *adam(tlv_ctx *c, const tlv_tensor *phi, const tlv_tensor *g, tlv_tensor *v,
@@ -112,7 +112,7 @@ static const tlv_params *train(tlvi_meta_task *t, int steps, int batch)
     return c->err ? NULL : phi;
 }
 
-/* ---- the method ------------------------------------------------------------------------------- */
+/* ---- the method ------------------------------------------------------------------------------ */
 
 /* theta - phi, which (2) descends; the query set only tells how far it is. */
 static tlv_params *direction(tlvi_meta_task *t)
