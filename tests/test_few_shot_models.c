@@ -31,7 +31,7 @@ static tlv_tensor *images(tlv_ctx *c, tlv_dtype d, const char *name)
     return filled_tensor(c, d, TLV_SHAPE(WAYS, 1, SIDE, SIDE), name, -1.7, 1.7);
 }
 
-/* ---- goldens ---------------------------------------------------------------------------------- */
+/* ---- goldens --------------------------------------------------------------------------------- */
 
 static tlv_file *open_goldens(tlv_ctx *c)
 {
@@ -133,7 +133,7 @@ static void test_agrees_with_pytorch(void)
     }
 }
 
-/* ---- MAML's outer gradient -------------------------------------------------------------------- */
+/* ---- MAML's outer gradient ------------------------------------------------------------------- */
 
 typedef struct maml {
     tlv_ctx *c;
@@ -265,7 +265,7 @@ static void test_outer_gradient_agrees_with_finite_differences(void)
         for (int k = 0; k < 3; k++) check_differences(DEEP[i], STEPS[k]);
 }
 
-/* ---- files and settings ----------------------------------------------------------------------- */
+/* ---- files and settings ---------------------------------------------------------------------- */
 
 static void test_files_keep_settings(void)
 {
@@ -328,7 +328,8 @@ static void test_names_tell(void)
 static void test_wrong_images_are_refused(void)
 {
     tlv_ctx *c = support_open();
-    tlv_model *m = open_filled(c, "conv4", TLV_F32), *v = open_filled(c, "vit_mini_patch4", TLV_F32);
+    tlv_model *m = open_filled(c, "conv4", TLV_F32),
+              *v = open_filled(c, "vit_mini_patch4", TLV_F32);
     tlv_run r = tlv_model_run(c, m, TLV_EVAL), s = tlv_model_run(c, v, TLV_EVAL);
     EXPECT(!tlv_model_forward(&r, m, tlv_zeros(c, TLV_F32, TLV_SHAPE(1, 3, SIDE, SIDE))), "RGB");
     EXPECT_ERROR(c, TLV_ERR_SHAPE, "images have 1 channels");
@@ -345,7 +346,7 @@ static void test_wrong_images_are_refused(void)
     tlv_ctx_close(c);
 }
 
-/* ---- inner loops that move a part -------------------------------------------------------------- */
+/* ---- inner loops that move a part ------------------------------------------------------------ */
 
 /* Which entries one inner step moves, by name. */
 static void check_moves(const char *arch, const char *adapt, int rank, const char *want)

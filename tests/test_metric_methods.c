@@ -46,7 +46,7 @@ static tlvi_meta_task task_of(const small *s, const tlv_params *p, const tlv_epi
                              .key = { 5 } };
 }
 
-/* ---- logits by their equations ---------------------------------------------------------------- */
+/* ---- logits by their equations --------------------------------------------------------------- */
 
 /* Features of support and query images in one batch, as training sees them: [N+Q][DIM]. */
 static int features(const small *s, const tlv_episode *e, double *f)
@@ -108,9 +108,12 @@ static void check_logits(tlv_meta_method method,
 }
 
 static void test_protonet_is_its_equation(void) { check_logits(TLV_PROTONET, proto_row); }
-static void test_matching_net_is_its_equation(void) { check_logits(TLV_MATCHING_NET, matching_row); }
+static void test_matching_net_is_its_equation(void)
+{
+    check_logits(TLV_MATCHING_NET, matching_row);
+}
 
-/* ---- gradients -------------------------------------------------------------------------------- */
+/* ---- gradients ------------------------------------------------------------------------------- */
 
 static double loss_at(const small *s, const tlv_episode *e, double h)
 {
@@ -158,7 +161,7 @@ static void test_gradients_agree_with_finite_differences(void)
     check_differences(TLV_MAML);
 }
 
-/* ---- Reptile ---------------------------------------------------------------------------------- */
+/* ---- Reptile --------------------------------------------------------------------------------- */
 
 /* Adam with beta1 = 0 on the whole support set, number by number: entry `slot` of phi. */
 static int adam_by_hand(const small *s, const tlv_episode *e, int steps, int slot, double *out)
@@ -187,7 +190,8 @@ static int adam_by_hand(const small *s, const tlv_episode *e, int steps, int slo
         }
         tlv_scope_end(s->c, scope);
     }
-    int ok = support_read(s->c, tlv_params_get(phi, slot), out, tlv_numel(tlv_params_get(phi, slot)));
+    const tlv_tensor *end = tlv_params_get(phi, slot);
+    int ok = support_read(s->c, end, out, tlv_numel(end));
     tlv_params_close(phi);
     return ok;
 }
@@ -247,7 +251,7 @@ static void test_reptile_steps_by_epsilon(void)
     tlv_ctx_close(c);
 }
 
-/* ---- all of them ------------------------------------------------------------------------------ */
+/* ---- all of them ----------------------------------------------------------------------------- */
 
 static const tlv_meta_method METHODS[3] = { TLV_REPTILE, TLV_PROTONET, TLV_MATCHING_NET };
 
@@ -327,7 +331,8 @@ static void test_one_by_one(void)
     }
     double off[2] = { 0, 0 };
     for (int by = 0; by < 2; by++)
-        for (int k = 0; k < WAYS; k++) off[by] = fmax(off[by], fabs(all[by][WAYS + k] - one[by][k]));
+        for (int k = 0; k < WAYS; k++)
+            off[by] = fmax(off[by], fabs(all[by][WAYS + k] - one[by][k]));
     EXPECT(off[1] < 1e-12, "one by one: off by %.2e", off[1]);
     EXPECT(off[0] > 1e-3, "all at once: the neighbours do not matter, the check proves nothing");
     close_small(&s);

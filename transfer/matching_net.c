@@ -2,7 +2,7 @@
  * the full context embeddings of its section 2.1.2.
  *
  * A query image takes the labels of the support images that it resembles,
- *     a(x, x_i) = softmax over i of cos(f(x), f(x_i)),    p(y | x) = sum_i a(x, x_i) [y_i = y]   (1)
+ *     a(x, x_i) = softmax over i of cos(f(x), f(x_i)),   p(y | x) = sum_i a(x, x_i) [y_i = y]   (1)
  * and the outer step descends -log p of the truth.  The head is not used. */
 #include "transfer/meta.h"
 

@@ -2,7 +2,7 @@
  *
  * A task is learned by ordinary training from theta: `inner_steps` minibatches of `inner_batch`
  * support images, each a step of Adam with beta1 = 0,
- *     v <- beta2 v + (1 - beta2) g^2,   phi <- phi - alpha g / (sqrt(v / (1 - beta2^t)) + eps)   (1)
+ *     v <- beta2 v + (1 - beta2) g^2,  phi <- phi - alpha g / (sqrt(v / (1 - beta2^t)) + eps)   (1)
  * and theta moves towards where that led,
  *     theta <- theta + epsilon mean over tasks (phi - theta)                                   (2)
  * with epsilon falling to 0.  No query set, no derivative of a derivative: the expected direction
