@@ -121,8 +121,8 @@ static tlv_tensor *features(const tlv_run *r, const void *module, const tlv_tens
     if (tlv_dim(x, 2) % m->s.patch || tlv_dim(x, 3) % m->s.patch
         || tlv_dim(x, 2) / m->s.patch * (tlv_dim(x, 3) / m->s.patch) + 1 != want)
         tlvi_fail(c, TLV_ERR_SHAPE, "open the model with this size",
-                  "vit: images of %lldx%lld in patches of %d make another number of tokens than the "
-                  "%lld positions",
+                  "vit: images of %lldx%lld in patches of %d make another number of tokens than "
+                  "the %lld positions",
                   (long long)tlv_dim(x, 2), (long long)tlv_dim(x, 3), m->s.patch, (long long)want);
     tlv_tensor *h = embed(r, m, x);
     for (int i = 0; i < m->s.depth; i++) {
