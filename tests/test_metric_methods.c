@@ -315,6 +315,34 @@ static void test_same_bits_at_any_thread_count(void)
     }
 }
 
+/* Inner steps have scopes of their own; what their batch norms saw reaches the running pair. */
+static void test_statistics_outlive_inner_steps(void)
+{
+    static const tlv_meta_method WITH_STEPS[3] = { TLV_REPTILE, TLV_IMAML, TLV_MAML };
+    for (int k = 0; k < 3; k++) {
+        tlv_ctx *c = support_open();
+        tlv_dataset *d = small_stripes(c);
+        tlv_model *m = small_net_open(c, TLV_F32, 1, WAYS);
+        tlv_episodes_opts eo = { .recipe = { .size = 16 } };
+        tlv_episodes *e = d ? tlv_episodes_open(c, d, NULL, 0, eo) : NULL;
+        tlv_meta_opts o = learning(WITH_STEPS[k]);
+        o.bn = TLV_META_BN_RUNNING;
+        tlv_meta *l = m && e ? tlv_meta_open(c, m, o) : NULL;
+        REQUIRE(l, "%s", tlv_error_msg(c));
+        double was[DIM], now[DIM];
+        int slot = tlv_params_find(l->p, "bn2.running_mean");
+        int ok = support_read(c, tlv_params_get(l->p, slot), was, DIM);
+        for (int i = 0; i < 2; i++) tlv_meta_step(l, e, NULL);
+        ok = ok && support_read(c, tlv_params_get(l->p, slot), now, DIM);
+        EXPECT_OK(c);
+        EXPECT(ok && memcmp(was, now, sizeof was) != 0, "%s: the running mean stays",
+               tlv_meta_method_name(WITH_STEPS[k]));
+        tlv_meta_close(l);
+        tlv_model_close(m);
+        tlv_ctx_close(c);
+    }
+}
+
 /* One by one, an image's answer does not depend on its neighbours. */
 static void test_one_by_one(void)
 {
@@ -341,4 +369,5 @@ static void test_one_by_one(void)
 TEST_MAIN(T(test_protonet_is_its_equation), T(test_matching_net_is_its_equation),
           T(test_gradients_agree_with_finite_differences),
           T(test_reptile_moves_towards_where_adam_leads), T(test_reptile_steps_by_epsilon),
-          T(test_methods_learn), T(test_same_bits_at_any_thread_count), T(test_one_by_one))
+          T(test_methods_learn), T(test_same_bits_at_any_thread_count), T(test_one_by_one),
+          T(test_statistics_outlive_inner_steps))

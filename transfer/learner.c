@@ -77,6 +77,9 @@ static tlv_status check(tlv_ctx *c, const tlv_model *m, const tlv_meta_opts *o)
     TLVI_CHECK(c, o->lr >= 0 && o->lr_end >= 0 && o->inner_lr >= 0 && o->clip >= 0, TLV_ERR_ARG,
                "rates and the clip are at least 0", "meta_open: lr %g to %g, inner lr %g, clip %g",
                o->lr, o->lr_end, o->inner_lr, o->clip);
+    TLVI_CHECK(c, o->inner_batch >= 0 && o->eval_batch >= 0, TLV_ERR_ARG,
+               "0 is the whole support set", "meta_open: %d and %d images an inner step",
+               o->inner_batch, o->eval_batch);
     TLVI_CHECK(c, !o->adapt || strlen(o->adapt) < TLVI_ADAPT, TLV_ERR_LIMIT, "use '*' in patterns",
                "meta_open: adapt has more than %d characters", TLVI_ADAPT - 1);
     const tlvi_meta_method *how = METHODS[o->method];
@@ -242,6 +245,7 @@ static tlv_params *one_task(tlv_ctx *child, const tlv_params *p, int64_t task, v
     tlv_episode e = tlv_episode_draw(child, j->e, ways, shots, o->queries, key);
     tlvi_meta_task t = { .c = child, .l = l, .p = p, .e = &e, .training = 1,
                          .iteration = l->iteration, .key = tlv_rng_fold(key, 1) };
+    if (o->bn != TLV_META_BN_BATCH) t.observed = tlvi_params_scoped(child, p->schema);
     tlv_params *d = child->err ? NULL : l->how->direction(&t);
     j->result[2 * task] = t.loss;
     j->result[2 * task + 1] = t.accuracy;

@@ -37,7 +37,8 @@ typedef struct tlvi_meta_task {
     int one_by_one;                     /* see tlv_meta_test */
     int64_t iteration;                  /* of the outer loop */
     tlv_rng_key key;                    /* of what the method draws */
-    tlv_params *observed;               /* statistics of batch norms, in training, or NULL */
+    tlv_params *observed;               /* statistics of batch norms, in training, live as long as
+                                           this set; NULL: made by the first pass */
     double loss, accuracy;              /* on the query set: tlvi_meta_query_loss */
 } tlvi_meta_task;
 

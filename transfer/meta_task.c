@@ -25,14 +25,18 @@ const tlv_params *tlvi_meta_adapted(const tlvi_meta_task *t, const tlv_params *p
 
 typedef tlv_tensor *(*model_fn)(const tlv_run *r, const tlv_model *m, const tlv_tensor *x);
 
-/* Adds what the batch norms saw to what the task has observed so far. */
+/* Adds what the batch norms saw to what the task has observed so far: it outlives the scopes of
+ * single steps. */
 static void observe(tlvi_meta_task *t, tlv_stats *stats, int step)
 {
     tlv_params *seen = tlvi_stats_take(t->c, stats, t->p);
     if (!seen) return;
     if (!t->observed) t->observed = tlvi_params_scoped(t->c, t->p->schema);
-    for (int i = 0; t->observed && i < seen->schema->n; i++)
-        if (seen->value[i]) t->observed->value[tlvi_step_slot(t->l, i, step)] = seen->value[i];
+    for (int i = 0, n = seen->schema->n; t->observed && i < n; i++) {
+        if (!seen->value[i]) continue;
+        tlvi_pin(seen->value[i], t->observed->value[n]->depth);
+        t->observed->value[tlvi_step_slot(t->l, i, step)] = seen->value[i];
+    }
 }
 
 /* Of passes that judge; inner steps are training, in tests too, and take the batch's statistics. */
