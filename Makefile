@@ -175,7 +175,7 @@ $(BIN)/tlv-%: $(OBJ)/examples/%.o $(COMMON_OBJ) $(LIB)
 	$(say) LINK $@
 	$(link)
 
-$(BIN)/learn-%: $(OBJ)/examples/learn/%.o $(LIB)
+$(BIN)/learn-%: $(OBJ)/examples/learn/%.o $(COMMON_OBJ) $(LIB)
 	@mkdir -p $(@D)
 	$(say) LINK $@
 	$(link)

@@ -1133,6 +1133,20 @@ test_learn_02() {
     err_is_two_lines
 }
 
+# A thousand outer steps: five gradient steps on a new task help already.
+test_learn_03() {
+    what="learn-03"
+    local bin_here
+    bin_here=$(cd "$bin" && pwd)
+    # shellcheck disable=SC2086
+    (cd "$tmp" && ${RUN:-} "$bin_here/learn-03_sinusoid_maml" 1000 1) >"$tmp/out" 2>"$tmp/err" ||
+        fails "status $?"
+    err_is_empty
+    awk '/^after  0 / { first = $(NF - 2) } /^after  5 / { last = $(NF - 2) }
+         END { exit !(first > 1 && last < 0.9 * first) }' "$tmp/out" || fails "$(cat "$tmp/out")"
+    [ -s "$tmp/sinusoid.png" ] || fails "no picture"
+}
+
 test_published_accuracy() {
     need cifar10/test_batch.bin && need resnet_cifar10/resnet20.safetensors || return
     run eval "cifar10:$data/cifar10" --weights "$data/resnet_cifar10/resnet20.safetensors" \
