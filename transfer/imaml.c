@@ -170,8 +170,7 @@ static tlv_tensor *predict(tlvi_meta_task *t)
 {
     int steps = t->l->o.eval_steps;
     const tlv_params *phi = solve_inner(t, tlvi_meta_adapted(t, t->p), steps);
-    tlv_scope s = tlv_scope_begin_with(t->c, TLV_NO_GRAD);
-    return tlv_scope_end_keep(t->c, s, tlvi_meta_query_logits(t, phi, steps));
+    return tlvi_meta_answer(t, phi, steps);
 }
 
 /* The authors' examples/README.md for 5 ways, 1 shot (aravindr93/imaml_dev). */

@@ -82,8 +82,7 @@ static tlv_tensor *predict(tlvi_meta_task *t)
     int steps = t->l->o.eval_steps;
     const tlv_params *fast = tlvi_meta_adapted(t, t->p);
     for (int k = 0; k < steps && fast && t->l->o.inner_steps > 0; k++) fast = step(t, fast, k, 0);
-    tlv_scope s = tlv_scope_begin_with(t->c, TLV_NO_GRAD);
-    return tlv_scope_end_keep(t->c, s, tlvi_meta_query_logits(t, fast, steps));
+    return tlvi_meta_answer(t, fast, steps);
 }
 
 /* The authors' experiment_config/omniglot_maml++-omniglot_1_8_0.1_64_20_0.json: 100 epochs of 500

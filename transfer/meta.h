@@ -77,6 +77,22 @@ tlv_tensor *tlvi_meta_query_logits(tlvi_meta_task *t, const tlv_params *p, int s
 /* Mean cross-entropy of the query set's logits, with history; notes loss and accuracy. */
 tlv_tensor *tlvi_meta_query_loss(tlvi_meta_task *t, tlv_tensor *logits);
 
+/* The query set's logits under what a task was learned to, without history. */
+tlv_tensor *tlvi_meta_answer(tlvi_meta_task *t, const tlv_params *p, int step);
+/* grad L_Q(p) with respect to the task's parameters, through p's history; notes loss, accuracy. */
+tlv_params *tlvi_meta_query_gradient(tlvi_meta_task *t, const tlv_params *p, int step);
+
+/* ---- embedding.c ----------------------------------------------------------------------------- */
+
+/* Logits [Q,ways] from features: s [N,D] of the support set, y [N,ways] its labels as rows of zeros
+ * and a one, q [Q,D] of query images. */
+typedef tlv_tensor *(*tlvi_compare_fn)(tlv_ctx *c, const tlv_tensor *s, const tlv_tensor *y,
+                                       const tlv_tensor *q);
+/* Direction and prediction of a method that compares features.  TLV_ERR_ARG if a class has no
+ * support image. */
+tlv_params *tlvi_embedding_direction(tlvi_meta_task *t, tlvi_compare_fn fn);
+tlv_tensor *tlvi_embedding_predict(tlvi_meta_task *t, tlvi_compare_fn fn);
+
 /* ---- learned_rates.c ------------------------------------------------------------------------- */
 
 /* Adds an entry PREFIX NAME for each adapted parameter, filled with inner_lr: of its shape, or [1].

@@ -32,16 +32,14 @@ static tlv_params *direction(tlvi_meta_task *t)
 {
     int steps = t->l->o.inner_steps;
     const tlv_params *fast = adapt(t, steps, TLV_CREATE_GRAPH);
-    tlv_tensor *loss = tlvi_meta_query_loss(t, tlvi_meta_query_logits(t, fast, steps));
-    return loss ? tlv_params_grad(t->c, loss, t->p, 0) : NULL;                              // (2)
+    return tlvi_meta_query_gradient(t, fast, steps);                                        // (2)
 }
 
 static tlv_tensor *predict(tlvi_meta_task *t)
 {
     int steps = t->l->o.eval_steps;
     const tlv_params *fast = adapt(t, steps, 0);
-    tlv_scope s = tlv_scope_begin_with(t->c, TLV_NO_GRAD);
-    return tlv_scope_end_keep(t->c, s, tlvi_meta_query_logits(t, fast, steps));
+    return tlvi_meta_answer(t, fast, steps);
 }
 
 const tlvi_meta_method tlvi_meta_sgd = {

@@ -127,3 +127,15 @@ tlv_tensor *tlvi_meta_query_loss(tlvi_meta_task *t, tlv_tensor *logits)
     t->accuracy = accuracy_of(t->c, logits, y);
     return loss;
 }
+
+tlv_tensor *tlvi_meta_answer(tlvi_meta_task *t, const tlv_params *p, int step)
+{
+    tlv_scope s = tlv_scope_begin_with(t->c, TLV_NO_GRAD);
+    return tlv_scope_end_keep(t->c, s, tlvi_meta_query_logits(t, p, step));
+}
+
+tlv_params *tlvi_meta_query_gradient(tlvi_meta_task *t, const tlv_params *p, int step)
+{
+    tlv_tensor *loss = tlvi_meta_query_loss(t, tlvi_meta_query_logits(t, p, step));
+    return loss ? tlv_params_grad(t->c, loss, t->p, 0) : NULL;
+}

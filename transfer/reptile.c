@@ -132,8 +132,7 @@ static tlv_params *direction(tlvi_meta_task *t)
 static tlv_tensor *predict(tlvi_meta_task *t)
 {
     const tlv_params *phi = train(t, t->l->o.eval_steps, t->l->o.eval_batch);
-    tlv_scope s = tlv_scope_begin_with(t->c, TLV_NO_GRAD);
-    return tlv_scope_end_keep(t->c, s, tlvi_meta_query_logits(t, phi, t->l->o.eval_steps));
+    return tlvi_meta_answer(t, phi, t->l->o.eval_steps);
 }
 
 /* The authors' README for 5-way Omniglot (openai/supervised-reptile); learner.c knows 20 ways. */
