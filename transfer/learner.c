@@ -109,9 +109,10 @@ static int matches(const void *learner, const char *name)
     if (l->o.method == TLV_ANIL && !pattern) return in_head;
     if (l->o.method == TLV_BOIL && !pattern) return !in_head;
     if (!pattern || tlv_match(pattern, name)) return 1;
+    if (!in_head) return 0;
     char alias[300];
     snprintf(alias, sizeof alias, "head%s", name + n);
-    return in_head && tlv_match(pattern, alias);
+    return tlv_match(pattern, alias);
 }
 
 static int is_lora(const char *name)

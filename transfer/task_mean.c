@@ -37,44 +37,21 @@ static tlv_status run_task(tlv_ctx *child, int64_t task, void *user)
     return tlv_error(child);
 }
 
-/* out = mean over the tasks of entry i, whose numbers begin `at` bytes into each row. */
-static void mean_f32(const job *j, int64_t tasks, int i, int64_t at, tlv_tensor *out)
+/* The mean over the tasks of entry i, whose numbers begin `at` bytes into each row; NULL where all
+ * of them had NULL. */
+static tlv_tensor *mean_entry(tlv_ctx *c, const job *j, int64_t tasks, int i, int64_t at)
 {
-    float *y = tlvi_ptr(out);
-    int64_t numel = tlvi_numel(out);
-    int n = j->p->schema->n, first = 1;
-    for (int64_t t = 0; t < tasks; t++) {
-        if (!j->there[t * n + i]) continue;
-        const float *x = (const float *)(const void *)(j->rows + t * j->row_bytes + at);
-        if (first) memcpy(y, x, (size_t)numel * sizeof *y);
-        else for (int64_t k = 0; k < numel; k++) y[k] += x[k];
-        first = 0;
+    const tlvi_entry *e = &j->p->schema->entry[i];
+    tlv_scope s = tlv_scope_begin(c);
+    tlv_tensor *sum = NULL;
+    for (int64_t t = 0; t < tasks && c->err == TLV_OK; t++) {
+        if (!j->there[t * j->p->schema->n + i]) continue;
+        tlv_tensor *row = tlvi_new_foreign(c, (tlv_dtype)e->dtype, e->shape,
+                                           j->rows + t * j->row_bytes + at);
+        sum = tlv_scope_roll(c, s, sum ? tlv_add(c, sum, row) : row);
     }
-    float scale = 1.0f / (float)tasks;
-    for (int64_t k = 0; k < numel; k++) y[k] *= scale;
-}
-
-static void mean_f64(const job *j, int64_t tasks, int i, int64_t at, tlv_tensor *out)
-{
-    double *y = tlvi_ptr(out);
-    int64_t numel = tlvi_numel(out);
-    int n = j->p->schema->n, first = 1;
-    for (int64_t t = 0; t < tasks; t++) {
-        if (!j->there[t * n + i]) continue;
-        const double *x = (const double *)(const void *)(j->rows + t * j->row_bytes + at);
-        if (first) memcpy(y, x, (size_t)numel * sizeof *y);
-        else for (int64_t k = 0; k < numel; k++) y[k] += x[k];
-        first = 0;
-    }
-    for (int64_t k = 0; k < numel; k++) y[k] /= (double)tasks;
-}
-
-static int any_there(const job *j, int64_t tasks, int i)
-{
-    int n = j->p->schema->n;
-    for (int64_t t = 0; t < tasks; t++)
-        if (j->there[t * n + i]) return 1;
-    return 0;
+    if (sum) sum = tlv_affine(c, sum, 1.0 / (double)tasks, 0);
+    return tlv_scope_end_keep(c, s, sum);
 }
 
 static tlv_params *mean_of(tlv_ctx *c, const job *j, int64_t tasks)
@@ -82,14 +59,8 @@ static tlv_params *mean_of(tlv_ctx *c, const job *j, int64_t tasks)
     tlv_params *mean = tlvi_params_scoped(c, j->p->schema);
     int64_t at = 0;
     for (int i = 0; mean && i < mean->schema->n; at += entry_bytes(j->p, i++)) {
-        const tlvi_entry *e = &mean->schema->entry[i];
         mean->frozen[i] = j->p->frozen[i];
-        if (!any_there(j, tasks, i)) continue;
-        tlv_tensor *t = tlvi_new(c, (tlv_dtype)e->dtype, e->shape);
-        if (!t) return NULL;
-        if (e->dtype == TLV_F64) mean_f64(j, tasks, i, at, t);
-        else mean_f32(j, tasks, i, at, t);
-        mean->value[i] = t;
+        mean->value[i] = mean_entry(c, j, tasks, i, at);
     }
     return mean;
 }

@@ -7,7 +7,8 @@
  *                      of 28x28).  Finn et al. 2017, arXiv:1703.03400, appendix A.1
  *   conv4_stride_flat  the same, flattened.  Nichol et al. 2018, arXiv:1803.02999
  * Convolutions have no bias: with the batch's statistics a bias before a batch norm changes
- * nothing.  Names: conv{1..4}, bn{1..4}, fc. */
+ * nothing.  They start by Xavier's uniform rule, as MAML's code has it.  Names: conv{1..4},
+ * bn{1..4}, fc. */
 #include <math.h>
 #include <stdio.h>
 
