@@ -90,24 +90,31 @@ static char *panel_at(const plan *p, int64_t panel)
     return p->packed + panel * panel_bytes(p);
 }
 
+/* Channels lo .. hi - 1 of a panel: task i of packing and unpacking. */
+typedef struct span { int64_t panel, width, lo, hi; } span;
+
+static span span_at(const plan *p, int64_t i)
+{
+    int64_t n = ceil_div(p->v->ic, PACK_CHANNELS), panel = i / n, lo = i % n * PACK_CHANNELS;
+    return (span){ panel, panel_width(p, panel), lo, min64(lo + PACK_CHANNELS, p->v->ic) };
+}
+
 /* Some channels of one panel: [tap][ic][width] from wherever a channel's taps lie together. */
 static void pack_chunk(void *arg, int64_t i, int worker)
 {
     (void)worker;
     const plan *p = arg;
     const tlvi_conv *v = p->v;
-    int64_t n_chunk = ceil_div(v->ic, PACK_CHANNELS), panel = i / n_chunk;
-    int64_t width = panel_width(p, panel);
-    int64_t lo = i % n_chunk * PACK_CHANNELS, hi = min64(lo + PACK_CHANNELS, v->ic);
-    int cols = panel_cols(p, panel);
-    const char *w = v->w + panel * p->k->nr * v->w_out * p->es;
-    char *to = panel_at(p, panel);
-    for (int64_t t = 0; t < p->taps && cols < width; t++)
-        memset(to + (t * tap_step(p, width) + lo * width) * p->es, 0,
-               (size_t)((hi - lo) * width * p->es));
-    for (int64_t c = lo; c < hi; c++)
+    span h = span_at(p, i);
+    int cols = panel_cols(p, h.panel);
+    const char *w = v->w + h.panel * p->k->nr * v->w_out * p->es;
+    char *to = panel_at(p, h.panel);
+    for (int64_t t = 0; t < p->taps && cols < h.width; t++)
+        memset(to + (t * tap_step(p, h.width) + h.lo * h.width) * p->es, 0,
+               (size_t)((h.hi - h.lo) * h.width * p->es));
+    for (int64_t c = h.lo; c < h.hi; c++)
         p->k->transpose((size_t)cols, (size_t)p->taps, w + c * v->w_in * p->es, v->w_out,
-                        to + c * width * p->es, tap_step(p, width));
+                        to + c * h.width * p->es, tap_step(p, h.width));
 }
 
 /* ---- forward --------------------------------------------------------------------------------- */
@@ -294,14 +301,13 @@ static void unpack_chunk(void *arg, int64_t i, int worker)
     (void)worker;
     const plan *p = arg;
     const tlvi_conv *v = p->v;
-    int64_t n_chunk = ceil_div(v->ic, PACK_CHANNELS), panel = i / n_chunk;
-    int64_t width = panel_width(p, panel);
-    int64_t lo = i % n_chunk * PACK_CHANNELS, hi = min64(lo + PACK_CHANNELS, v->ic);
-    const char *from = p->part + panel * panel_bytes(p);
-    char *to = p->dw + panel * p->k->nr * v->w_out * p->es;
-    for (int64_t c = lo; c < hi; c++)
-        p->k->transpose((size_t)v->n_tap, (size_t)panel_cols(p, panel), from + c * width * p->es,
-                        tap_step(p, width), to + c * v->n_tap * p->es, v->w_out);
+    span h = span_at(p, i);
+    const char *from = p->part + h.panel * panel_bytes(p);
+    char *to = p->dw + h.panel * p->k->nr * v->w_out * p->es;
+    for (int64_t c = h.lo; c < h.hi; c++)
+        p->k->transpose((size_t)v->n_tap, (size_t)panel_cols(p, h.panel),
+                        from + c * h.width * p->es, tap_step(p, h.width), to + c * v->n_tap * p->es,
+                        v->w_out);
 }
 
 tlv_status tlvi_across_dw_run(tlv_ctx *c, const tlvi_conv *v, char *dw)

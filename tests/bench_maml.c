@@ -108,16 +108,23 @@ typedef struct data { float *x[2]; void *y[2]; } data;
 
 typedef struct learner {
     loss_fn loss;
-    tlv_params *p, *g;                  /* g: the outer gradient */
+    tlv_params *p;
     tlv_optim *opt;
     int tasks, inner, second;
     double lr;
     tlv_shape x[2], y[2];
     tlv_dtype label;
-    int64_t numbers;
-    float *grads;                       /* [tasks,numbers], of parallel tasks */
     data task[MOST_TASKS];
 } learner;
+
+typedef struct inner_task { loss_fn loss; const tlv_tensor *x, *y; } inner_task;
+
+static tlv_tensor *support_loss(tlv_ctx *c, const tlv_params *p, int step, void *user)
+{
+    const inner_task *t = user;
+    (void)step;
+    return t->loss(c, p, t->x, t->y);
+}
 
 /* The query loss of one task after its inner steps, with history. */
 static tlv_tensor *outer_loss(tlv_ctx *c, const learner *l, const tlv_params *p, int64_t task)
@@ -128,14 +135,9 @@ static tlv_tensor *outer_loss(tlv_ctx *c, const learner *l, const tlv_params *p,
         x[i] = tlv_from(c, l->x[i], d->x[i], 0);
         y[i] = tlv_from_data(c, l->label, l->y[i], d->y[i], 0);
     }
-    const tlv_params *fast = p;
-    for (int k = 0; k < l->inner; k++) {
-        tlv_tensor *loss = l->loss(c, fast, x[0], y[0]);
-        const tlv_params *g = tlv_params_grad(c, loss, fast, l->second ? TLV_CREATE_GRAPH : 0);
-        fast = tlv_params_axpy(c, fast, -l->lr, g);
-    }
-    tlv_tensor *loss = l->loss(c, fast, x[1], y[1]);
-    return tlv_affine(c, loss, 1.0 / l->tasks, 0);
+    inner_task in = { l->loss, x[0], y[0] };
+    tlv_inner_opts o = { .steps = l->inner, .lr = l->lr, .first_order = !l->second };
+    return l->loss(c, tlv_inner_loop(c, p, support_loss, &in, o), x[1], y[1]);
 }
 
 /* Tasks one after another; the sum goes to the optimizer. */
@@ -146,7 +148,8 @@ static void meta_step(tlv_ctx *c, void *arg)
     tlv_params *sum = NULL;
     for (int t = 0; t < l->tasks; t++) {
         tlv_scope s = tlv_scope_begin(c);
-        tlv_params *g = tlv_params_grad(c, outer_loss(c, l, l->p, t), l->p, 0);
+        tlv_tensor *share = tlv_affine(c, outer_loss(c, l, l->p, t), 1.0 / l->tasks, 0);
+        tlv_params *g = tlv_params_grad(c, share, l->p, 0);
         sum = sum ? tlv_params_axpy(c, sum, 1, g) : g;
         tlv_scope_end_keep_params(c, s, sum);
     }
@@ -154,37 +157,17 @@ static void meta_step(tlv_ctx *c, void *arg)
     tlv_scope_end(c, step);
 }
 
-static tlv_status meta_task(tlv_ctx *child, int64_t task, void *user)
+static tlv_params *meta_task(tlv_ctx *child, const tlv_params *p, int64_t task, void *user)
 {
-    learner *l = user;
-    tlv_params *p = tlv_params_borrow(child, l->p);
-    tlv_params *g = tlv_params_grad(child, outer_loss(child, l, p, task), p, 0);
-    float *out = l->grads + task * l->numbers;
-    for (int i = 0; g && i < tlv_params_count(g); i++) {
-        int64_t n = tlv_numel(tlv_params_get(l->p, i));
-        if (tlv_params_get(g, i)) tlv_read(child, tlv_params_get(g, i), out, n);
-        out += n;
-    }
-    return tlv_error(child);
+    return tlv_params_grad(child, outer_loss(child, user, p, task), p, 0);
 }
 
-/* Tasks on child contexts; the rows of their gradients are summed in the order of tasks. */
+/* Tasks on child contexts. */
 static void meta_step_parallel(tlv_ctx *c, void *arg)
 {
     learner *l = arg;
-    tlv_scope s = tlv_scope_begin_with(c, TLV_NO_GRAD);
-    tlv_tensor *all = tlv_empty(c, TLV_F32, TLV_SHAPE(l->tasks, l->numbers));
-    l->grads = tlv_fill_ptr(c, all);
-    tlv_parallel_tasks(c, l->tasks, meta_task, l);
-    tlv_tensor *sum = tlv_sum(c, all, TLV_AXES(0), 0);
-    int64_t at = 0;
-    for (int i = 0; i < tlv_params_count(l->p); i++) {
-        const tlv_tensor *t = tlv_params_get(l->p, i);
-        tlv_tensor *part = tlv_slice(c, sum, 0, at, at + tlv_numel(t), 1);
-        tlv_params_set(c, l->g, i, tlv_reshape(c, part, tlv_shape_of(t)));
-        at += tlv_numel(t);
-    }
-    tlv_optim_step(c, l->opt, l->p, l->g);
+    tlv_scope s = tlv_scope_begin(c);
+    tlv_optim_step(c, l->opt, l->p, tlv_task_mean(c, l->p, l->tasks, meta_task, l));
     tlv_scope_end(c, s);
 }
 
@@ -259,8 +242,6 @@ static void make_tasks(learner *l)
 
 static void learner_open(bench *b, learner *l)
 {
-    l->numbers = tlv_params_numel(l->p, 0);
-    l->g = tlv_params_zeros(b->c, l->p);
     l->opt = tlv_adam_open(b->c, l->p, tlv_adam_defaults());
     make_tasks(l);
 }
@@ -273,7 +254,6 @@ static void learner_close(learner *l)
             free(l->task[t].y[i]);
         }
     tlv_optim_close(l->opt);
-    tlv_params_close(l->g);
     tlv_params_close(l->p);
 }
 
