@@ -82,6 +82,30 @@ tlv_meta *small_learner(tlv_ctx *c, const tlv_model *m, tlv_meta_opts o)
     return l;
 }
 
+small small_open(tlv_dtype d, int w, tlv_meta_opts o)
+{
+    small s = { .c = support_open() };
+    s.m = small_net_open(s.c, d, w, o.ways);
+    s.l = s.m ? small_learner(s.c, s.m, o) : NULL;
+    EXPECT_OK(s.c);
+    return s;
+}
+
+void small_close(small *s)
+{
+    EXPECT_OK(s->c);
+    tlv_meta_close(s->l);
+    tlv_model_close(s->m);
+    tlv_ctx_close(s->c);
+}
+
+tlvi_meta_task small_task(const small *s, const tlv_params *p, const tlv_episode *e,
+                          int64_t iteration)
+{
+    return (tlvi_meta_task){ .c = s->c, .l = s->l, .p = p, .e = e, .training = 1,
+                             .iteration = iteration, .key = { 5 } };
+}
+
 tlv_episode small_episode(tlv_ctx *c, tlv_dtype d, int k, int ways, int shots, int queries)
 {
     tlv_episode e = { .ways = ways, .shots = shots, .queries = queries };

@@ -12,6 +12,14 @@ tlv_model *small_net_open(tlv_ctx *c, tlv_dtype d, int w, int classes);
  * 0.05 .. 0.15). */
 tlv_meta *small_learner(tlv_ctx *c, const tlv_model *m, tlv_meta_opts o);
 
+/* A context of one thread, such a model and such a learner. */
+typedef struct small { tlv_ctx *c; tlv_model *m; tlv_meta *l; } small;
+small small_open(tlv_dtype d, int w, tlv_meta_opts o);
+void small_close(small *s);                     /* expects that the context holds no error */
+/* Episode e at work on p in the outer loop's step `iteration`, in training. */
+tlvi_meta_task small_task(const small *s, const tlv_params *p, const tlv_episode *e,
+                          int64_t iteration);
+
 /* Task k with images of 8x8 from a formula (see make_meta.py); of the innermost scope. */
 tlv_episode small_episode(tlv_ctx *c, tlv_dtype d, int k, int ways, int shots, int queries);
 

@@ -149,3 +149,16 @@ void support_uniform(double *v, int64_t n, uint64_t seed, double lo, double hi)
     tlv_rng_key key = tlv_rng_fold((tlv_rng_key){ 0x7e57 }, seed);
     for (int64_t i = 0; i < n; i++) v[i] = lo + (hi - lo) * tlv_rng_uniform(key, (uint64_t)i);
 }
+
+int support_golden(tlv_ctx *c, const tlv_file *f, const char *prefix, const char *part, double *dst,
+                   int64_t n)
+{
+    char name[200];
+    snprintf(name, sizeof name, "%s/%s", prefix, part);
+    int i = tlv_file_find(f, name);
+    if (!EXPECT(i >= 0, "the file has no %s", name)) return 0;
+    tlv_scope s = tlv_scope_begin(c);
+    int ok = support_read(c, tlv_file_read(c, f, i), dst, n);
+    tlv_scope_end(c, s);
+    return ok;
+}

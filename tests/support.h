@@ -41,6 +41,11 @@ tlv_tensor *support_tensor(tlv_ctx *c, tlv_dtype d, tlv_shape s, const double *v
  * elements. */
 int support_read(tlv_ctx *c, const tlv_tensor *t, double *dst, int64_t n);
 
+/* The n numbers of the tensor PREFIX/PART in a golden file.  Returns 0 and fails the test if it is
+ * not there. */
+int support_golden(tlv_ctx *c, const tlv_file *f, const char *prefix, const char *part, double *dst,
+                   int64_t n);
+
 /* t has exactly these values: EXPECT_VALUES(c, t, 1e-6, 1, 2, 3). */
 #define EXPECT_VALUES(c, t, tol, ...)                                                              \
     support_check_values(c, t, tol, (const double[]){ __VA_ARGS__ },                               \

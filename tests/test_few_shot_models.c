@@ -40,19 +40,6 @@ static tlv_file *open_goldens(tlv_ctx *c)
              ? tlv_file_open(c, path) : NULL;
 }
 
-static int golden(tlv_ctx *c, const tlv_file *f, const char *prefix, const char *what, double *v,
-                  int64_t n)
-{
-    char name[NAME];
-    snprintf(name, sizeof name, "%s/%s", prefix, what);
-    int i = tlv_file_find(f, name);
-    if (!EXPECT(i >= 0, "the file has no %s", name)) return 0;
-    tlv_scope s = tlv_scope_begin(c);
-    int ok = support_read(c, tlv_file_read(c, f, i), v, n);
-    tlv_scope_end(c, s);
-    return ok;
-}
-
 /* L2 norm, sum of magnitudes, sum, five values. */
 static int digest(tlv_ctx *c, const tlv_tensor *t, double out[DIGEST], double *largest)
 {
@@ -84,7 +71,8 @@ static double check_gradients(tlv_ctx *c, const tlv_file *f, const char *prefix,
         if (tlv_params_is_buffer(g, i)) continue;
         snprintf(what, sizeof what, "grad/%s", tlv_params_name(g, i));
         const tlv_tensor *t = tlv_params_get(g, i);
-        if (!EXPECT(t, "%s %s: NULL", prefix, what) || !golden(c, f, prefix, what, want, DIGEST)
+        if (!EXPECT(t, "%s %s: NULL", prefix, what)
+            || !support_golden(c, f, prefix, what, want, DIGEST)
             || !digest(c, t, got, &largest))
             continue;
         // The key's part of a qkv bias moves no softmax: its third of the gradient is rounding.
@@ -110,12 +98,13 @@ static void check_arch(const char *arch, tlv_dtype d, double tol_logits, double 
     tlv_tensor *logits = tlv_model_forward(&r, m, images(c, d, "x"));
     double got[WAYS * WAYS], want[WAYS * WAYS], largest = 0, loss;
     REQUIRE(logits && support_read(c, logits, got, WAYS * WAYS)
-                && golden(c, f, arch, "logits", want, WAYS * WAYS),
+                && support_golden(c, f, arch, "logits", want, WAYS * WAYS),
             "%s", tlv_error_msg(c));
     for (int i = 0; i < WAYS * WAYS; i++) largest = fmax(largest, fabs(want[i]));
     for (int i = 0; i < WAYS * WAYS; i++) EXPECT_CLOSE(got[i], want[i], 0, tol_logits * largest);
     tlv_tensor *l = tlv_cross_entropy(c, logits, filled_labels(c, WAYS, WAYS), (tlv_ce_opts){ 0 });
-    if (golden(c, f, arch, "loss", &loss, 1)) EXPECT_CLOSE(tlv_item(c, l), loss, tol_logits, 0);
+    if (support_golden(c, f, arch, "loss", &loss, 1))
+        EXPECT_CLOSE(tlv_item(c, l), loss, tol_logits, 0);
     double worst = check_gradients(c, f, arch, tlv_params_grad(c, l, tlv_model_params(m), 0),
                                    tol_grad);
     printf("  %s in %s: gradients off by %.1e at most\n", arch, tlv_dtype_name(d), worst);
@@ -187,7 +176,7 @@ static void check_outer(const char *arch, tlv_dtype d, int steps, double tol)
     REQUIRE(a.l && f, "%s", tlv_error_msg(a.c));
     snprintf(prefix, sizeof prefix, "%s/maml%d", arch, steps);
     tlv_params *g = outer(&a, a.l->p, &loss);
-    if (golden(a.c, f, prefix, "loss", &want, 1)) EXPECT_CLOSE(loss, want, tol, 0);
+    if (support_golden(a.c, f, prefix, "loss", &want, 1)) EXPECT_CLOSE(loss, want, tol, 0);
     double worst = check_gradients(a.c, f, prefix, g, tol);
     printf("  %s in %s, %d inner steps: outer gradient off by %.1e at most\n", arch,
            tlv_dtype_name(d), steps, worst);

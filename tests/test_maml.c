@@ -113,14 +113,9 @@ static tlv_status run_task(tlv_ctx *c, const net *m, const tlv_params *p, int64_
 
 static int golden(tlv_ctx *c, const tlv_file *f, int task, const char *part, double *v, int64_t n)
 {
-    char name[64];
-    snprintf(name, sizeof name, "task%d/%s", task, part);
-    int i = tlv_file_find(f, name);
-    if (!EXPECT(i >= 0, "the file has no %s", name)) return 0;
-    tlv_scope s = tlv_scope_begin(c);
-    int ok = support_read(c, tlv_file_read(c, f, i), v, n);
-    tlv_scope_end(c, s);
-    return ok;
+    char prefix[32];
+    snprintf(prefix, sizeof prefix, "task%d", task);
+    return support_golden(c, f, prefix, part, v, n);
 }
 
 static tlv_file *open_goldens(tlv_ctx *c)

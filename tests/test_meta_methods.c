@@ -14,12 +14,6 @@ enum { WAYS = 3, SHOTS = 2, QUERIES = 3, NUMBERS = 1024 };
 
 /* ---- one learner, one task ------------------------------------------------------------------- */
 
-typedef struct small {
-    tlv_ctx *c;
-    tlv_model *m;
-    tlv_meta *l;
-} small;
-
 static tlv_meta_opts opts(tlv_meta_method method)
 {
     tlv_meta_opts o = tlv_meta_defaults(method, WAYS, SHOTS);
@@ -28,29 +22,6 @@ static tlv_meta_opts opts(tlv_meta_method method)
     if (method == TLV_MAML_PLUS_PLUS) o.inner_steps = o.eval_steps = 3, o.multi_step = 10;
     if (method == TLV_IMAML) o.inner_steps = o.eval_steps = 4;
     return o;
-}
-
-static small open_small(tlv_dtype d, tlv_meta_opts o)
-{
-    small s = { .c = support_open() };
-    s.m = small_net_open(s.c, d, 1, WAYS);
-    s.l = s.m ? small_learner(s.c, s.m, o) : NULL;
-    EXPECT_OK(s.c);
-    return s;
-}
-
-static void close_small(small *s)
-{
-    EXPECT_OK(s->c);
-    tlv_meta_close(s->l);
-    tlv_model_close(s->m);
-    tlv_ctx_close(s->c);
-}
-
-static tlvi_meta_task task_of(const small *s, const tlv_episode *e, int64_t iteration)
-{
-    return (tlvi_meta_task){ .c = s->c, .l = s->l, .p = s->l->p, .e = e, .training = 1,
-                             .iteration = iteration };
 }
 
 /* Puts p's parameters one after another into v, zeros for NULL; returns how many numbers. */
@@ -74,7 +45,7 @@ static int outer(const small *s, int k, int64_t iteration, double *grad, double 
     tlv_scope scope = tlv_scope_begin(s->c);
     tlv_dtype d = tlvi_meta_dtype(s->l);
     tlv_episode e = small_episode(s->c, d, k, WAYS, SHOTS, QUERIES);
-    tlvi_meta_task t = task_of(s, &e, iteration);
+    tlvi_meta_task t = small_task(s, s->l->p, &e, iteration);
     int n = flatten(s->c, s->l->how->direction(&t), grad);
     *loss = t.loss;
     tlv_scope_end(s->c, scope);
@@ -135,7 +106,7 @@ static double compare(const small *s, const tlv_file *f, int k, const double *gr
 
 static void check_pytorch(tlv_meta_method method, tlv_dtype d, double tol)
 {
-    small s = open_small(d, opts(method));
+    small s = small_open(d, 1, opts(method));
     tlv_file *f = open_goldens(s.c);
     REQUIRE(s.l && f, "%s", tlv_error_msg(s.c));
     double grad[NUMBERS], loss, want, worst = 0;
@@ -147,7 +118,7 @@ static void check_pytorch(tlv_meta_method method, tlv_dtype d, double tol)
     }
     printf("  %s in %s: off by %.1e at most\n", s.l->how->name, tlv_dtype_name(d), worst);
     tlv_file_close(f);
-    close_small(&s);
+    small_close(&s);
 }
 
 static void test_meta_sgd_agrees_with_pytorch(void)
@@ -175,7 +146,7 @@ static void test_losses_of_early_steps_fade(void)
                                          { 0, 0, 1 },
                                          { 0, 0, 1 } };
     static const int64_t AT[5] = { 0, 4, 9, 10, 1000 };
-    small s = open_small(TLV_F64, opts(TLV_MAML_PLUS_PLUS));
+    small s = small_open(TLV_F64, 1, opts(TLV_MAML_PLUS_PLUS));
     tlv_file *f = open_goldens(s.c);
     double losses[3], grad[NUMBERS], loss;
     REQUIRE(f && golden(s.c, f, "maml++", 0, "losses", losses, 3), "no golden losses");
@@ -186,7 +157,7 @@ static void test_losses_of_early_steps_fade(void)
         EXPECT_CLOSE(loss, want, 1e-10, 0);
     }
     tlv_file_close(f);
-    close_small(&s);
+    small_close(&s);
 }
 
 /* In the last step before they are gone an early loss keeps 3 % of its share. */
@@ -194,14 +165,14 @@ static void test_early_losses_keep_a_share(void)
 {
     tlv_meta_opts o = opts(TLV_MAML_PLUS_PLUS);
     o.multi_step = 1000;
-    small s = open_small(TLV_F64, o);
+    small s = small_open(TLV_F64, 1, o);
     tlv_file *f = open_goldens(s.c);
     double l[3], grad[NUMBERS], loss;
     REQUIRE(f && golden(s.c, f, "maml++", 0, "losses", l, 3), "no golden losses");
     outer(&s, 0, 999, grad, &loss);
     EXPECT_CLOSE(loss, 0.01 * l[0] + 0.01 * l[1] + 0.98 * l[2], 1e-10, 0);
     tlv_file_close(f);
-    close_small(&s);
+    small_close(&s);
 }
 
 /* ---- finite differences ---------------------------------------------------------------------- */
@@ -240,7 +211,7 @@ static void check_differences(tlv_meta_opts o, int64_t iteration, int n_kinds,
                               const char *const *kinds)
 {
     enum { RANDOM = 3 };
-    small s = open_small(TLV_F64, o);
+    small s = small_open(TLV_F64, 1, o);
     double grad[NUMBERS], u[NUMBERS], loss, worst = 0;
     int n = outer(&s, 0, iteration, grad, &loss);
     REQUIRE(n > 0, "%s", tlv_error_msg(s.c));
@@ -262,7 +233,7 @@ static void check_differences(tlv_meta_opts o, int64_t iteration, int n_kinds,
         EXPECT(fabs(want) > 1e-5, "direction %d has hardly a slope: the check proves nothing", k);
     }
     printf("  %s against finite differences: off by %.1e at most\n", s.l->how->name, worst);
-    close_small(&s);
+    small_close(&s);
 }
 
 static void test_meta_sgd_agrees_with_finite_differences(void)
@@ -307,7 +278,7 @@ static void exact(const small *s, int k, double *grad)
 {
     tlv_scope scope = tlv_scope_begin(s->c);
     tlv_episode e = small_episode(s->c, TLV_F64, k, WAYS, SHOTS, QUERIES);
-    tlvi_meta_task t = task_of(s, &e, 0);
+    tlvi_meta_task t = small_task(s, s->l->p, &e, 0);
     const tlv_params *theta = tlvi_meta_adapted(&t, t.p), *phi = theta;
     for (int i = 0; i < s->l->o.inner_steps; i++)
         phi = proximal_step(&t, theta, phi, TLV_CREATE_GRAPH);
@@ -330,7 +301,7 @@ static double residual(const small *s, const double *v)
     double b[NUMBERS], up[NUMBERS], down[NUMBERS], got[NUMBERS], h = 1e-5;
     tlv_scope scope = tlv_scope_begin(c);
     tlv_episode e = small_episode(c, TLV_F64, 0, WAYS, SHOTS, QUERIES);
-    tlvi_meta_task t = task_of(s, &e, 0);
+    tlvi_meta_task t = small_task(s, s->l->p, &e, 0);
     const tlv_params *theta = tlvi_meta_adapted(&t, t.p), *phi = theta;
     for (int i = 0; i < s->l->o.inner_steps; i++) phi = proximal_step(&t, theta, phi, 0);
     tlv_params *leaves = tlv_params_axpy(c, phi, 0, phi), *dir = tlv_params_axpy(c, phi, 0, phi);
@@ -360,14 +331,14 @@ static void test_imaml_solves_the_linear_system(void)
     for (int k = 0; k < 4; k++) {
         tlv_meta_opts o = opts(TLV_IMAML);
         o.cg_steps = STEPS[k];
-        small s = open_small(TLV_F64, o);
+        small s = small_open(TLV_F64, 1, o);
         double v[NUMBERS], loss;
         outer(&s, 0, 0, v, &loss);
         double r = residual(&s, v);
         printf("  %d steps of conjugate gradients: residual %.1e\n", STEPS[k], r);
         EXPECT(r < last, "residual %.3g after %d steps, %.3g before", r, STEPS[k], last);
         last = r;
-        close_small(&s);
+        small_close(&s);
     }
     EXPECT(last < 1e-7, "the residual after 40 steps is %.3g", last);
 }
@@ -386,11 +357,11 @@ static void test_imaml_tends_to_the_exact_gradient(void)
 
             o.inner_steps = many ? 200 : 2;
             o.cg_steps = many ? 60 : 5;
-            small s = open_small(TLV_F64, o);
+            small s = small_open(TLV_F64, 1, o);
             int n = outer(&s, 1, 0, got, &loss);
             exact(&s, 1, want);
             gap[many] = relative_gap(got, want, n);
-            close_small(&s);
+            small_close(&s);
         }
         printf("  adapt %s: off by %.1e after 2 steps, %.1e after 200\n", ADAPT[k] ? ADAPT[k] : "*",
                gap[0], gap[1]);
@@ -407,13 +378,13 @@ static void test_imaml_needs_the_same_memory_for_more_steps(void)
     for (int many = 0; many < 2; many++) {
         tlv_meta_opts o = opts(TLV_IMAML);
         o.inner_steps = many ? 64 : 4;
-        small s = open_small(TLV_F32, o);
+        small s = small_open(TLV_F32, 1, o);
         double grad[NUMBERS], loss;
         outer(&s, 0, 0, grad, &loss);                       // warm
         tlv_mem_reset_peak(s.c);
         outer(&s, 0, 0, grad, &loss);
         peak[many] = tlv_mem_get(s.c).peak;
-        close_small(&s);
+        small_close(&s);
     }
     EXPECT(peak[1] <= peak[0] + peak[0] / 20, "4 steps take %zu bytes, 64 take %zu", peak[0],
            peak[1]);
@@ -430,7 +401,7 @@ static int slot_of(const small *s, const char *name)
 
 static void test_inner_loop_leaves_norms_of_steps_alone(void)
 {
-    small s = open_small(TLV_F64, opts(TLV_MAML_PLUS_PLUS));
+    small s = small_open(TLV_F64, 1, opts(TLV_MAML_PLUS_PLUS));
     double grad[NUMBERS], loss;
     outer(&s, 0, 0, grad, &loss);
     int rates = 0;
@@ -449,7 +420,7 @@ static void test_inner_loop_leaves_norms_of_steps_alone(void)
     }
     EXPECT_INT(rates, 3 * 6);
     EXPECT_INT(tlv_params_find(s.l->p, "meta.step.4.bn1.weight"), -1);
-    close_small(&s);
+    small_close(&s);
 }
 
 /* What training has seen goes into the step's own pair; the model's stays. */
@@ -458,10 +429,10 @@ static void test_statistics_of_steps_are_collected(void)
     tlv_meta_opts o = opts(TLV_MAML_PLUS_PLUS);
     o.bn = TLV_META_BN_PER_STEP;
     o.multi_step = 0;
-    small s = open_small(TLV_F64, o);
+    small s = small_open(TLV_F64, 1, o);
     tlv_scope scope = tlv_scope_begin(s.c);
     tlv_episode e = small_episode(s.c, TLV_F64, 0, WAYS, SHOTS, QUERIES);
-    tlvi_meta_task t = task_of(&s, &e, 0);
+    tlvi_meta_task t = small_task(&s, s.l->p, &e, 0);
     s.l->how->direction(&t);
     REQUIRE(t.observed, "nothing was observed");
     EXPECT(!t.observed->value[slot_of(&s, "bn1.running_mean")], "the model's own pair was used");
@@ -481,7 +452,7 @@ static void test_statistics_of_steps_are_collected(void)
     support_read(s.c, tlv_mean(s.c, h, TLV_AXES(0, 2, 3), 0), want, 3);
     for (int j = 0; j < 3; j++) EXPECT_CLOSE(mean[0][j], want[j], 1e-12, 1e-14);
     tlv_scope_end(s.c, scope);
-    close_small(&s);
+    small_close(&s);
 }
 
 /* Logits of all query images and of the first alone, after one change of an entry (NULL: none). */
@@ -507,7 +478,7 @@ static void test_statistics_of_steps_are_used_in_tests(void)
     tlv_meta_opts o = opts(TLV_MAML_PLUS_PLUS);
     double all[9 * WAYS], first[WAYS], changed[9 * WAYS], other[WAYS];
     o.bn = TLV_META_BN_PER_STEP;
-    small s = open_small(TLV_F64, o);
+    small s = small_open(TLV_F64, 1, o);
     predict(&s, NULL, all, first);
     for (int j = 0; j < WAYS; j++) EXPECT_CLOSE(first[j], all[j], 1e-12, 1e-14);
     static const char *const READ[4] = { "meta.step.3.bn1.running_mean",
@@ -523,15 +494,15 @@ static void test_statistics_of_steps_are_used_in_tests(void)
         predict(&s, LEFT[k], changed, other);
         EXPECT(relative_gap(changed, all, 9 * WAYS) == 0, "%s is read", LEFT[k]);
     }
-    close_small(&s);
+    small_close(&s);
 
     o.bn = TLV_META_BN_BATCH;
-    s = open_small(TLV_F64, o);
+    s = small_open(TLV_F64, 1, o);
     predict(&s, NULL, all, first);
     EXPECT(relative_gap(first, all, WAYS) > 1e-3, "query images do not see each other");
     predict(&s, "meta.step.3.bn2.weight", changed, other);
     EXPECT(relative_gap(changed, all, 9 * WAYS) > 1e-6, "the last step's scale is not read");
-    close_small(&s);
+    small_close(&s);
 }
 
 /* More steps in tests than in training: the last rates and norms serve again. */
@@ -541,9 +512,9 @@ static void test_more_steps_in_tests_than_in_training(void)
     double all[2][9 * WAYS], first[WAYS];
     for (int more = 0; more < 2; more++) {
         o.eval_steps = more ? 6 : 3;
-        small s = open_small(TLV_F64, o);
+        small s = small_open(TLV_F64, 1, o);
         predict(&s, NULL, all[more], first);
-        close_small(&s);
+        small_close(&s);
     }
     EXPECT(relative_gap(all[1], all[0], 9 * WAYS) > 1e-6, "three more steps change nothing");
 }
@@ -551,14 +522,14 @@ static void test_more_steps_in_tests_than_in_training(void)
 /* The learned start of a model: its norms are those of step 0. */
 static void test_norms_of_step_0_go_to_the_model(void)
 {
-    small s = open_small(TLV_F64, opts(TLV_MAML_PLUS_PLUS));
+    small s = small_open(TLV_F64, 1, opts(TLV_MAML_PLUS_PLUS));
     double got[3], want[3];
     EXPECT_STATUS(tlv_meta_to_model(s.l, s.m), TLV_OK);
     const tlv_params *p = tlv_model_params(s.m);
     support_read(s.c, tlv_params_get(p, tlv_params_find(p, "bn1.bias")), got, 3);
     support_read(s.c, tlv_params_get(s.l->p, slot_of(&s, "meta.step.0.bn1.bias")), want, 3);
     for (int j = 0; j < 3; j++) EXPECT(got[j] == want[j], "%.17g, not %.17g", got[j], want[j]);
-    close_small(&s);
+    small_close(&s);
 }
 
 static void test_opening_tells_what_is_wrong(void)
@@ -581,7 +552,7 @@ static void test_opening_tells_what_is_wrong(void)
     o.adapt = "bn*";
     EXPECT(!tlv_meta_open(s.c, s.m, o), "norms of steps cannot be adapted");
     EXPECT_ERROR(s.c, TLV_ERR_ARG, "no parameter matches");
-    close_small(&s);
+    small_close(&s);
 }
 
 /* ---- outer steps ----------------------------------------------------------------------------- */
@@ -670,7 +641,7 @@ static void test_outer_step_updates_the_pairs_of_steps(void)
     support_read(c, tlv_params_get(s.l->p, slot_of(&s, "bn1.running_var")), after, 3);
     EXPECT(after[0] == 1, "the model's own pair moved");
     close_stripes(&sh);
-    close_small(&s);
+    small_close(&s);
 }
 
 /* Accuracy on 100 tasks, whose chance is 1/3, before and after 40 outer steps of 8 tasks. */

@@ -12,25 +12,6 @@
 enum { WAYS = 3, SHOTS = 2, QUERIES = 3, NUMBERS = 512, DIM = 4, N = WAYS * SHOTS,
        Q = WAYS * QUERIES };
 
-typedef struct small { tlv_ctx *c; tlv_model *m; tlv_meta *l; } small;
-
-static small open_small(tlv_meta_opts o, tlv_dtype d)
-{
-    small s = { .c = support_open() };
-    s.m = small_net_open(s.c, d, 1, WAYS);
-    s.l = s.m ? small_learner(s.c, s.m, o) : NULL;
-    EXPECT_OK(s.c);
-    return s;
-}
-
-static void close_small(small *s)
-{
-    EXPECT_OK(s->c);
-    tlv_meta_close(s->l);
-    tlv_model_close(s->m);
-    tlv_ctx_close(s->c);
-}
-
 static tlv_meta_opts opts(tlv_meta_method method)
 {
     tlv_meta_opts o = tlv_meta_defaults(method, WAYS, SHOTS);
@@ -38,12 +19,6 @@ static tlv_meta_opts opts(tlv_meta_method method)
     o.train_ways = 0;
     o.train_shots = 0;
     return o;
-}
-
-static tlvi_meta_task task_of(const small *s, const tlv_params *p, const tlv_episode *e)
-{
-    return (tlvi_meta_task){ .c = s->c, .l = s->l, .p = p, .e = e, .training = 1,
-                             .key = { 5 } };
 }
 
 /* ---- logits by their equations --------------------------------------------------------------- */
@@ -91,10 +66,10 @@ static void matching_row(const double *f, const double *label, const double *x, 
 static void check_logits(tlv_meta_method method,
                          void (*row)(const double *, const double *, const double *, double *))
 {
-    small s = open_small(opts(method), TLV_F64);
+    small s = small_open(TLV_F64, 1, opts(method));
     REQUIRE(s.l, "%s", tlv_error_msg(s.c));
     tlv_episode e = small_episode(s.c, TLV_F64, 0, WAYS, SHOTS, QUERIES);
-    tlvi_meta_task t = task_of(&s, s.l->p, &e);
+    tlvi_meta_task t = small_task(&s, s.l->p, &e, 0);
     double f[(N + Q) * DIM], label[N], got[Q * WAYS], want[WAYS];
     tlv_tensor *y = tlv_log_softmax(s.c, s.l->how->predict(&t), 1);
     REQUIRE(features(&s, &e, f) && y && support_read(s.c, y, got, Q * WAYS)
@@ -104,7 +79,7 @@ static void check_logits(tlv_meta_method method,
         row(f, label, f + (N + q) * DIM, want);
         for (int k = 0; k < WAYS; k++) EXPECT_CLOSE(got[q * WAYS + k], want[k], 1e-9, 1e-9);
     }
-    close_small(&s);
+    small_close(&s);
 }
 
 static void test_protonet_is_its_equation(void) { check_logits(TLV_PROTONET, proto_row); }
@@ -125,7 +100,7 @@ static double loss_at(const small *s, const tlv_episode *e, double h)
         tlv_tensor *u = filled_tensor(s->c, TLV_F64, tlv_shape_of(t), tlv_params_name(q, i), -1, 1);
         tlv_params_set(s->c, q, i, tlv_add(s->c, t, tlv_affine(s->c, u, h, 0)));
     }
-    tlvi_meta_task t = task_of(s, q, e);
+    tlvi_meta_task t = small_task(s, q, e, 0);
     s->l->how->direction(&t);
     tlv_scope_end(s->c, scope);
     tlv_params_close(q);
@@ -135,10 +110,10 @@ static double loss_at(const small *s, const tlv_episode *e, double h)
 static void check_differences(tlv_meta_method method)
 {
     const double h = 1e-5;
-    small s = open_small(opts(method), TLV_F64);
+    small s = small_open(TLV_F64, 1, opts(method));
     REQUIRE(s.l, "%s", tlv_error_msg(s.c));
     tlv_episode e = small_episode(s.c, TLV_F64, 0, WAYS, SHOTS, QUERIES);
-    tlvi_meta_task t = task_of(&s, s.l->p, &e);
+    tlvi_meta_task t = small_task(&s, s.l->p, &e, 0);
     tlv_params *g = s.l->how->direction(&t);
     double want = 0;
     for (int i = 0; g && i < tlv_params_count(g); i++) {
@@ -151,7 +126,7 @@ static void check_differences(tlv_meta_method method)
     double far = loss_at(&s, &e, 2 * h) - loss_at(&s, &e, -2 * h);
     EXPECT_CLOSE((8 * near - far) / (12 * h), want, 1e-6, 0);
     EXPECT(fabs(want) > 1e-4, "hardly a slope: the check proves nothing");
-    close_small(&s);
+    small_close(&s);
 }
 
 static void test_gradients_agree_with_finite_differences(void)
@@ -172,7 +147,7 @@ static int adam_by_hand(const small *s, const tlv_episode *e, int steps, int slo
     memset(moment, 0, sizeof moment);
     for (int k = 1; k <= steps; k++) {
         tlv_scope scope = tlv_scope_begin(s->c);
-        tlvi_meta_task t = task_of(s, phi, e);
+        tlvi_meta_task t = small_task(s, phi, e, 0);
         tlv_params *d = tlv_params_grad(s->c, tlvi_meta_support_loss(s->c, phi, 0, &t), phi, 0);
         for (int i = 0; d && i < tlv_params_count(phi); i++) {
             const tlv_tensor *p = tlv_params_get(phi, i);
@@ -202,10 +177,10 @@ static void test_reptile_moves_towards_where_adam_leads(void)
     o.inner_batch = 0;                                  // all images: their order changes nothing
     o.inner_steps = 4;
     o.inner_lr = 0.01;
-    small s = open_small(o, TLV_F64);
+    small s = small_open(TLV_F64, 1, o);
     REQUIRE(s.l, "%s", tlv_error_msg(s.c));
     tlv_episode e = small_episode(s.c, TLV_F64, 0, WAYS, SHOTS, QUERIES);
-    tlvi_meta_task t = task_of(&s, s.l->p, &e);
+    tlvi_meta_task t = small_task(&s, s.l->p, &e, 0);
     tlv_params *d = s.l->how->direction(&t);
     static const char *const NAMES[4] = { "conv1.weight", "bn2.weight", "fc.weight", "fc.bias" };
     for (int k = 0; k < 4 && d; k++) {
@@ -218,7 +193,7 @@ static void test_reptile_moves_towards_where_adam_leads(void)
             continue;
         for (int64_t j = 0; j < n; j++) EXPECT_CLOSE(got[j], theta[j] - phi[j], 1e-6, 1e-9);
     }
-    close_small(&s);
+    small_close(&s);
 }
 
 /* An outer step with lr 1 and one task arrives at phi. */
@@ -346,7 +321,7 @@ static void test_statistics_outlive_inner_steps(void)
 /* One by one, an image's answer does not depend on its neighbours. */
 static void test_one_by_one(void)
 {
-    small s = open_small(opts(TLV_REPTILE), TLV_F64);
+    small s = small_open(TLV_F64, 1, opts(TLV_REPTILE));
     REQUIRE(s.l, "%s", tlv_error_msg(s.c));
     tlv_episode e = small_episode(s.c, TLV_F64, 0, WAYS, SHOTS, QUERIES);
     double all[2][Q * WAYS], one[2][WAYS];
@@ -363,7 +338,7 @@ static void test_one_by_one(void)
             off[by] = fmax(off[by], fabs(all[by][WAYS + k] - one[by][k]));
     EXPECT(off[1] < 1e-12, "one by one: off by %.2e", off[1]);
     EXPECT(off[0] > 1e-3, "all at once: the neighbours do not matter, the check proves nothing");
-    close_small(&s);
+    small_close(&s);
 }
 
 TEST_MAIN(T(test_protonet_is_its_equation), T(test_matching_net_is_its_equation),
