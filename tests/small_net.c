@@ -72,11 +72,13 @@ tlv_meta *small_learner(tlv_ctx *c, const tlv_model *m, tlv_meta_opts o)
     if (l) filled_params(c, l->p, 0);
     for (int i = 0; l && i < l->entries; i++) {
         const char *name = tlv_params_name(l->p, i);
-        if (strncmp(name, "meta.rate.", 10) != 0) continue;
+        int rate = strncmp(name, "meta.rate.", 10) == 0,
+            moment = strncmp(name, "meta.second_moment.", 19) == 0;
+        if (!rate && !moment) continue;
         tlv_scope s = tlv_scope_begin(c);
         const tlv_tensor *t = tlv_params_get(l->p, i);
-        tlv_params_set(c, l->p, i, filled_tensor(c, tlv_dtype_of(t), tlv_shape_of(t), name, 0.05,
-                                                 0.15));
+        tlv_params_set(c, l->p, i, filled_tensor(c, tlv_dtype_of(t), tlv_shape_of(t), name,
+                                                 moment ? 1e-4 : 0.05, moment ? 1e-2 : 0.15));
         tlv_scope_end(c, s);
     }
     return l;

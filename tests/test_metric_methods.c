@@ -138,41 +138,80 @@ static void test_gradients_agree_with_finite_differences(void)
 
 /* ---- Reptile --------------------------------------------------------------------------------- */
 
-/* Adam with beta1 = 0 on the whole support set, number by number: entry `slot` of phi. */
-static int adam_by_hand(const small *s, const tlv_episode *e, int steps, int slot, double *out)
+/* Adam with beta1 = 0 on the whole support set, number by number, from the learner's second moments
+ * on, `before` steps being behind them; entries 0..15 of phi and of v. */
+enum { ROOM = 16 };
+typedef struct by_hand { double phi[ROOM][NUMBERS], v[ROOM][NUMBERS]; } by_hand;
+
+static int moment_of(const tlv_meta *l, int slot)
 {
-    double v[NUMBERS] = { 0 }, g[NUMBERS];
+    char name[128];
+    snprintf(name, sizeof name, "meta.second_moment.%s", tlv_params_name(l->p, slot));
+    return tlv_params_find(l->p, name);
+}
+
+static int start_by_hand(const small *s, by_hand *h)
+{
+    for (int i = 0; i < s->l->own; i++) {
+        const tlv_tensor *p = tlv_params_get(s->l->p, i);
+        int64_t n = tlv_numel(p);
+        if (moment_of(s->l, i) < 0) continue;
+        if (!EXPECT(i < ROOM && n <= NUMBERS, "room") || !support_read(s->c, p, h->phi[i], n)
+            || !support_read(s->c, tlv_params_get(s->l->p, moment_of(s->l, i)), h->v[i], n))
+            return 0;
+    }
+    return 1;
+}
+
+static int adam_by_hand(const small *s, const tlv_episode *e, int before, int steps, by_hand *h)
+{
+    double g[NUMBERS];
+    int ok = start_by_hand(s, h);
     tlv_params *phi = tlv_params_clone(s->c, s->l->p);
-    static double moment[16][NUMBERS];
-    memset(moment, 0, sizeof moment);
-    for (int k = 1; k <= steps; k++) {
+    for (int k = before + 1; k <= before + steps && ok; k++) {
         tlv_scope scope = tlv_scope_begin(s->c);
         tlvi_meta_task t = small_task(s, phi, e, 0);
         tlv_params *d = tlv_params_grad(s->c, tlvi_meta_support_loss(s->c, phi, 0, &t), phi, 0);
-        for (int i = 0; d && i < tlv_params_count(phi); i++) {
-            const tlv_tensor *p = tlv_params_get(phi, i);
-            int64_t n = tlv_numel(p);
-            if (!tlv_params_get(d, i)) continue;
-            if (!EXPECT(i < 16 && n <= NUMBERS, "room") || !support_read(s->c, p, v, n)
-                || !support_read(s->c, tlv_params_get(d, i), g, n))
-                return 0;
-            for (int64_t j = 0; j < n; j++) {
-                moment[i][j] = 0.999 * moment[i][j] + 0.001 * g[j] * g[j];
-                v[j] -= s->l->o.inner_lr * g[j]
-                      / (sqrt(moment[i][j] / (1 - pow(0.999, k))) + 1e-8);
+        for (int i = 0; ok && d && i < s->l->own; i++) {
+            if (moment_of(s->l, i) < 0) continue;
+            tlv_shape shape = tlv_shape_of(tlv_params_get(phi, i));
+            int64_t n = tlv_numel(tlv_params_get(phi, i));
+            ok = support_read(s->c, tlv_params_get(d, i), g, n);
+            for (int64_t j = 0; ok && j < n; j++) {
+                h->v[i][j] = 0.999 * h->v[i][j] + 0.001 * g[j] * g[j];
+                h->phi[i][j] -= s->l->o.inner_lr * g[j]
+                              / (sqrt(h->v[i][j] / (1 - pow(0.999, k))) + 1e-8);
             }
-            tlv_params_set(s->c, phi, i, tlv_from_data(s->c, TLV_F64, tlv_shape_of(p), v, 0));
+            tlv_params_set(s->c, phi, i, tlv_from_data(s->c, TLV_F64, shape, h->phi[i], 0));
         }
         tlv_scope_end(s->c, scope);
     }
-    const tlv_tensor *end = tlv_params_get(phi, slot);
-    int ok = support_read(s->c, end, out, tlv_numel(end));
     tlv_params_close(phi);
     return ok;
 }
 
+static void check_against_hand(const small *s, const tlv_params *d, const by_hand *h)
+{
+    int seen = 0;
+    for (int i = 0; d && i < s->l->own; i++) {
+        double got[NUMBERS], theta[NUMBERS], v[NUMBERS];
+        int64_t n = tlv_numel(tlv_params_get(s->l->p, i));
+        if (moment_of(s->l, i) < 0 || !support_read(s->c, tlv_params_get(d, i), got, n)
+            || !support_read(s->c, tlv_params_get(s->l->p, i), theta, n)
+            || !support_read(s->c, tlv_params_get(d, moment_of(s->l, i)), v, n))
+            continue;
+        for (int64_t j = 0; j < n; j++) {
+            EXPECT_CLOSE(got[j], theta[j] - h->phi[i][j], 1e-6, 1e-9);
+            EXPECT_CLOSE(v[j], h->v[i][j], 1e-9, 1e-15);
+        }
+        seen++;
+    }
+    EXPECT(seen >= 6, "%d entries", seen);
+}
+
 static void test_reptile_moves_towards_where_adam_leads(void)
 {
+    static by_hand h;
     tlv_meta_opts o = opts(TLV_REPTILE);
     o.inner_batch = 0;                                  // all images: their order changes nothing
     o.inner_steps = 4;
@@ -180,20 +219,44 @@ static void test_reptile_moves_towards_where_adam_leads(void)
     small s = small_open(TLV_F64, 1, o);
     REQUIRE(s.l, "%s", tlv_error_msg(s.c));
     tlv_episode e = small_episode(s.c, TLV_F64, 0, WAYS, SHOTS, QUERIES);
-    tlvi_meta_task t = small_task(&s, s.l->p, &e, 0);
-    tlv_params *d = s.l->how->direction(&t);
-    static const char *const NAMES[4] = { "conv1.weight", "bn2.weight", "fc.weight", "fc.bias" };
-    for (int k = 0; k < 4 && d; k++) {
-        double got[NUMBERS], theta[NUMBERS], phi[NUMBERS];
-        int i = tlv_params_find(s.l->p, NAMES[k]);
-        int64_t n = tlv_numel(tlv_params_get(s.l->p, i));
-        if (!support_read(s.c, tlv_params_get(d, i), got, n)
-            || !support_read(s.c, tlv_params_get(s.l->p, i), theta, n)
-            || !adam_by_hand(&s, &e, 4, i, phi))
-            continue;
-        for (int64_t j = 0; j < n; j++) EXPECT_CLOSE(got[j], theta[j] - phi[j], 1e-6, 1e-9);
+    for (int iteration = 0; iteration < 4; iteration += 3) {
+        s.l->iteration = iteration;
+        tlvi_meta_task t = small_task(&s, s.l->p, &e, 0);
+        tlv_params *d = s.l->how->direction(&t);
+        if (adam_by_hand(&s, &e, 4 * iteration, 4, &h)) check_against_hand(&s, d, &h);
     }
     small_close(&s);
+}
+
+/* What tasks begin with is the mean of what those of the step before ended with. */
+static void test_reptile_carries_second_moments(void)
+{
+    tlv_ctx *c = support_open();
+    tlv_dataset *d = small_stripes(c);
+    tlv_model *m = small_net_open(c, TLV_F32, 1, WAYS);
+    tlv_episodes_opts eo = { .recipe = { .size = 16 } };
+    tlv_episodes *e = d ? tlv_episodes_open(c, d, NULL, 0, eo) : NULL;
+    tlv_meta_opts o = opts(TLV_REPTILE);
+    o.tasks = 3;
+    o.inner_steps = 1;
+    o.lr = o.lr_end = 0;                                // theta stays: gradients do
+    tlv_meta *l = e && m ? tlv_meta_open(c, m, o) : NULL;
+    REQUIRE(l, "%s", tlv_error_msg(c));
+    int slot = moment_of(l, tlv_params_find(l->p, "fc.bias"));
+    double v[3][WAYS];
+    for (int k = 0; k < 3; k++) {
+        EXPECT(support_read(c, tlv_params_get(l->p, slot), v[k], WAYS), "step %d", k);
+        EXPECT_STATUS(tlv_meta_step(l, e, NULL), TLV_OK);
+    }
+    for (int j = 0; j < WAYS; j++) {
+        EXPECT_CLOSE(v[0][j], 0, 0, 0);
+        EXPECT(v[1][j] > 0, "%g", v[1][j]);
+        EXPECT(v[2][j] > 0.999 * v[1][j] && v[2][j] < 20 * v[1][j], "%g after %g", v[2][j],
+               v[1][j]);
+    }
+    tlv_meta_close(l);
+    tlv_model_close(m);
+    tlv_ctx_close(c);
 }
 
 /* An outer step with lr 1 and one task arrives at phi. */
@@ -343,6 +406,7 @@ static void test_one_by_one(void)
 
 TEST_MAIN(T(test_protonet_is_its_equation), T(test_matching_net_is_its_equation),
           T(test_gradients_agree_with_finite_differences),
-          T(test_reptile_moves_towards_where_adam_leads), T(test_reptile_steps_by_epsilon),
+          T(test_reptile_moves_towards_where_adam_leads),
+          T(test_reptile_carries_second_moments), T(test_reptile_steps_by_epsilon),
           T(test_methods_learn), T(test_same_bits_at_any_thread_count), T(test_one_by_one),
           T(test_statistics_outlive_inner_steps))

@@ -255,13 +255,15 @@ static tlv_params *one_task(tlv_ctx *child, const tlv_params *p, int64_t task, v
     return d;
 }
 
-/* running = (1 - momentum) running + momentum (mean over the tasks); then the entry is done. */
+/* running = (1 - momentum) running + momentum (mean over the tasks); then the entry is done.  What a
+ * method carries on has momentum 1. */
 static void update_running(tlv_meta *l, tlv_params *mean)
 {
     tlv_ctx *c = l->c;
-    double momentum = tlv_model_about(l->m)->momentum;
     for (int i = 0; i < l->entries && c->err == TLV_OK; i++) {
         if (!tlv_params_is_buffer(l->p, i) || !mean->value[i]) continue;
+        int carried = i >= l->own && l->how->carries;
+        double momentum = carried ? 1 : tlv_model_about(l->m)->momentum;
         tlv_tensor *old = tlv_affine(c, tlv_params_get(l->p, i), 1 - momentum, 0);
         tlv_params_set(c, l->p, i, tlv_add(c, old, tlv_affine(c, mean->value[i], momentum, 0)));
         mean->value[i] = NULL;

@@ -49,6 +49,8 @@ struct tlvi_meta_method {
     int embeds;                         /* 1: judges by features alone: any ways, no head */
     int step_norms;                     /* 1: has batch norms for each inner step (step_norms.c),
                                            which no inner loop moves */
+    int carries;                        /* 1: its own buffers become the mean over the tasks of what
+                                           they end with, without momentum */
     /* Entries of the method's own, an owned set, or NULL where it has none (no error) or failed. l
      * has p, adapted and own. */
     tlv_params *(*own)(tlv_ctx *c, const tlv_meta *l);
