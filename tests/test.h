@@ -19,6 +19,7 @@
 #define TLV_TESTS_TEST_H
 
 #include <stddef.h>
+#include <stdlib.h>
 
 #include "tensor/tensor.h"
 
@@ -71,6 +72,11 @@ typedef struct test_case {
     do {                                                                                           \
         test_skip(__VA_ARGS__);                                                                    \
         return;                                                                                    \
+    } while (0)
+/* For tests of what stands above the kernels, the same C on every CPU, in minutes. */
+#define SKIP_EMULATED()                                                                            \
+    do {                                                                                           \
+        if (getenv("TLV_EMULATED")) SKIP("takes minutes on an emulated CPU");                      \
     } while (0)
 
 /* Leaves the test if the data file is not there: see test_data_path. */

@@ -178,6 +178,7 @@ static tlv_tensor *packed(tlv_ctx *c, const tlv_tensor *const *in)
 
 static void test_large(void)
 {
+    SKIP_EMULATED();
     static const support_large ALL[] = {
         { "apart",
           plain,

@@ -150,6 +150,7 @@ static void check_shape(tlv_ctx *c, const shape *s, tlv_dtype d, double tol)
 
 static void test_large_shapes(void)
 {
+    SKIP_EMULATED();
     tlv_ctx *c = open_direct(1);
     REQUIRE(c, "no context");
     for (int i = 0; i < SHAPE_COUNT; i++) {
@@ -181,6 +182,7 @@ static float *run_with(const shape *s, const values *v, int threads)
 
 static void test_threads_change_no_bit(void)
 {
+    SKIP_EMULATED();
     for (int i = 0; i < SHAPE_COUNT; i++) {
         values v;
         define(&SHAPES[i], &v);

@@ -289,6 +289,7 @@ enum { LARGE_COUNT = sizeof LARGE / sizeof LARGE[0] };
 
 static void test_large_shapes(void)
 {
+    SKIP_EMULATED();
     tlv_ctx *c = open_with(TLV_CONV_WINOGRAD, 2), *exact = open_with(TLV_CONV_DIRECT, 2);
     REQUIRE(c && exact, "no context");
     double worst = 0;
@@ -430,6 +431,7 @@ static int same_bits(tlv_conv_choice a, int ta, tlv_conv_choice b, int tb, const
 
 static void test_threads_change_no_bit(void)
 {
+    SKIP_EMULATED();
     for (int i = 0; i < LARGE_COUNT - 1; i++)
         for (int p = 0; p < 3; p++)
             for (int threads = 2; threads <= 5; threads += 3)

@@ -255,8 +255,8 @@ static tlv_params *one_task(tlv_ctx *child, const tlv_params *p, int64_t task, v
     return d;
 }
 
-/* running = (1 - momentum) running + momentum (mean over the tasks); then the entry is done.  What a
- * method carries on has momentum 1. */
+/* running = (1 - momentum) running + momentum (mean over the tasks); then the entry is done.  What
+ * a method carries on has momentum 1. */
 static void update_running(tlv_meta *l, tlv_params *mean)
 {
     tlv_ctx *c = l->c;

@@ -82,11 +82,13 @@ static tlv_tensor *mean_rows(tlv_ctx *c, const tlv_tensor *t, int ways)
     return tlv_leaf(c, tlv_to_order(c, tlv_expand(c, mean, s), TLV_ROW_MAJOR));
 }
 
-/* A row a class: the head, its learned rates, its low-rank change. */
+/* A row a class: the head, its learned rates and second moments, its low-rank change. */
 static int has_class_rows(const tlv_meta *l, int i)
 {
-    const char *name = tlv_params_name(l->p, i), *rate = "meta.rate.";
-    if (strncmp(name, rate, strlen(rate)) == 0) name += strlen(rate);
+    static const char *const OWN[2] = { "meta.rate.", "meta.second_moment." };
+    const char *name = tlv_params_name(l->p, i);
+    for (int k = 0; k < 2; k++)
+        if (strncmp(name, OWN[k], strlen(OWN[k])) == 0) name += strlen(OWN[k]);
     for (int k = 0; k < 2; k++) {
         const char *head = tlv_params_name(l->p, k ? l->head_b : l->head_w);
         size_t n = strlen(head);
