@@ -59,7 +59,7 @@ static void option_table(options *o, cli_option *table)
         { "--lr-end", CLI_REAL, &o->lr_end, "X", "what it falls to", 0, 1e6 },
         { "--clip", CLI_REAL, &o->clip, "X", "bound of the outer gradient's numbers; 0: none",
           0, 1e9 },
-        { "--iterations", CLI_INT, &o->iterations, "N", "outer steps", 1, 1e9 },
+        { "--iterations", CLI_INT, &o->iterations, "N", "outer steps; 0: measure only", 0, 1e9 },
         { "--minutes", CLI_REAL, &o->minutes, "X", "of training at most; 0: any", 0, 1e6 },
         { "--arch", CLI_TEXT, &o->arch, "NAME", "the network: conv4, conv4_stride ...", 0, 0 },
         { "--width", CLI_REAL, &o->width, "X", "times its channels; 0: 1", 0, 8 },
@@ -339,7 +339,7 @@ static tlv_meta_opts decide(options *o)
         .eval_steps = (int)o->eval_steps, .inner_lr = o->inner_lr,
         .inner_batch = (int)o->inner_batch, .eval_batch = (int)o->eval_batch, .adapt = o->adapt,
         .lora_rank = (int)o->lora_rank, .bn = (tlv_meta_bn)cli_word_in(o->bn, strlen(o->bn), NORMS),
-        .lr = o->lr, .lr_end = o->lr_end, .iterations = o->iterations, .clip = o->clip,
+        .lr = o->lr, .lr_end = o->lr_end, .iterations = o->iterations ? o->iterations : 1, .clip = o->clip,
         .multi_step = o->multi_step, .proximal = o->proximal, .cg_steps = (int)o->cg_steps,
     };
 }
@@ -408,7 +408,9 @@ static tlv_status keep_best(job *j)
 
 static void print_row(const job *j, const cli_meta_row *r, int best)
 {
-    fprintf(j->f, "%9lld  %10.4f  %8.4f", (long long)r->iteration, r->loss, r->accuracy);
+    fprintf(j->f, "%9lld", (long long)r->iteration);
+    if (isfinite(r->loss)) fprintf(j->f, "  %10.4f  %8.4f", r->loss, r->accuracy);
+    else fprintf(j->f, "%22s", "");                     // no step was made
     if (j->e[VAL]) fprintf(j->f, "  %8.4f +- %.4f", r->val_accuracy, r->val_ci95);
     if (isfinite(r->val_alone)) fprintf(j->f, "  %10.4f", r->val_alone);
     fprintf(j->f, "  %8s%s\n", cli_time(r->seconds).s, best ? "  *best" : "");
@@ -448,9 +450,10 @@ static int is_done(const job *j)
            || (j->o.minutes > 0 && j->at.seconds >= 60 * j->o.minutes);
 }
 
-/* Steps were done that no row of the table shows, and it is time for one. */
+/* Steps were done that no row of the table shows, and it is time for one; or none is wanted. */
 static int is_row_due(const job *j)
 {
+    if (j->o.iterations == 0) return j->at.best < 0;
     int64_t every = j->o.val_every;
     return j->at.steps > 0 && (is_done(j) || (every > 0 && iteration(j) % every == 0));
 }

@@ -956,6 +956,11 @@ test_meta() {
     status_is 0
     [ "$(json "$tmp/minutes/result.json" iterations)" -lt 100000 ] || fails "--minutes does not end the run"
     json_is "$tmp/minutes/result.json" val_accuracy null
+    # shellcheck disable=SC2086
+    run meta $few_tasks --iterations 0 --weights "$tmp/meta/model.safetensors" --out "$tmp/measured"
+    status_is 0
+    json_is "$tmp/measured/result.json" iterations 0
+    json_is "$tmp/measured/result.json" accuracy "$(json "$tmp/m.json" accuracy)"
 }
 
 test_meta_usage() {

@@ -1,7 +1,7 @@
 /* 03_sinusoid_maml.c -- learning to learn, on a page: MAML on sinusoids (Finn et al. 2017,
  * arXiv:1703.03400, section 5.1).
  *
- *     make && build/bin/learn-03_sinusoid_maml                      (a minute or two)
+ *     make && build/bin/learn-03_sinusoid_maml                      (two to four minutes)
  *     build/bin/learn-03_sinusoid_maml STEPS SEED
  *
  * A task is a sinusoid of its own amplitude and phase, seen at 5 points.  Ordinary training on all
@@ -52,7 +52,7 @@ static tlv_tensor *support_loss(tlv_ctx *c, const tlv_params *p, int step, void 
 }
 
 typedef struct outer { const net *m; tlv_rng_key key; } outer;
-/* grad (L_Q(theta_1) + L_Q(theta_5)), through the inner steps: one step should help, five more. */
+/* grad (3 L_Q(theta_1) + L_Q(theta_5)), through the inner steps: one step should help, five more. */
 static tlv_params *task_gradient(tlv_ctx *c, const tlv_params *theta, int64_t i, void *user)
 {
     const outer *o = user;
@@ -61,7 +61,7 @@ static tlv_params *task_gradient(tlv_ctx *c, const tlv_params *theta, int64_t i,
     points(c, &t, TLV_QUERY, QUERIES, tlv_rng_fold(o->key, (uint64_t)i), 0);
     tlv_inner_opts one = { .steps = 1, .lr = RATE }, four = { .steps = 4, .lr = RATE };
     const tlv_params *fast = tlv_inner_loop(c, theta, support_loss, &t, one);
-    tlv_tensor *early = loss_of(c, fast, &t, TLV_QUERY);
+    tlv_tensor *early = tlv_affine(c, loss_of(c, fast, &t, TLV_QUERY), 3, 0);
     fast = tlv_inner_loop(c, fast, support_loss, &t, four);
     tlv_tensor *late = loss_of(c, fast, &t, TLV_QUERY);
     return tlv_params_grad(c, tlv_add(c, early, late), theta, 0);
@@ -137,7 +137,7 @@ int main(int argc, char **argv)
     for (int i = 0; i < 3; i++)
         m.layer[i] = tlv_linear_init(b, NAME[i], SIZE[i], SIZE[i + 1], 1);
     tlv_params *theta = tlv_build_end(b);
-    learn(c, &m, theta, argc > 1 ? atoll(argv[1]) : 20000);
+    learn(c, &m, theta, argc > 1 ? atoll(argv[1]) : 40000);
     trial *r = calloc(1, sizeof *r);
     if (r) r->m = &m, r->theta = theta, r->key = tlv_rng_stream(c, "test");
     int bad = r ? report(c, r) : cli_error("close other programs", "no memory");

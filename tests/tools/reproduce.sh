@@ -4,6 +4,7 @@
 #   tests/tools/reproduce.sh PROGRAMS [NAME...]     (the folder of tlv-meta; default: every run)
 #
 #   MINUTES      of training at most, over all calls (default 20 a run)
+#   THREADS      of a run (default: all)
 #   RUNS         where runs live (default build/reproduce): a run that is there goes on from its checkpoint
 #
 # A run that reached its time or its steps is tested once on the test classes; its log.csv, result.json and, up to
@@ -20,14 +21,13 @@ data=${TLV_DATA:-../shared/data}/omniglot/omniglot28-images-idx4-ubyte.gz
 table='
 maml-5w1s       --method maml --lr 0.003 --lr-end 0.00001 --iterations 9500
 fomaml-5w1s     --method fomaml --lr 0.003 --lr-end 0.00001 --iterations 12000
-reptile-5w1s    --method reptile
-protonet-5w1s   --method protonet
+reptile-5w1s    --method reptile --iterations 20000 --val-every 2500
+protonet-5w1s   --method protonet --iterations 2500
 maml-5w5s       --method maml --shots 5 --lr 0.003 --lr-end 0.00001 --iterations 6000
 maml-20w1s      --method maml --ways 20
 fomaml-20w1s    --method fomaml --ways 20
 anil-20w1s      --method anil --ways 20
 maml++-20w1s    --method maml++ --ways 20
-protonet-20w1s  --method protonet --ways 20
 '
 
 run() {                                 # NAME OPTION...
@@ -38,7 +38,7 @@ run() {                                 # NAME OPTION...
     if [ -f "$dir/checkpoint.safetensors" ]; then
         "$bin/tlv-meta" --resume "$dir/checkpoint.safetensors" --minutes "${MINUTES:-20}"
     else
-        "$bin/tlv-meta" "idx:$data" "$@" --minutes "${MINUTES:-20}" --val-tasks 300 --test-tasks 2000 \
+        "$bin/tlv-meta" "idx:$data" "$@" --threads "${THREADS:-0}" --minutes "${MINUTES:-20}" --val-tasks 300 --test-tasks 2000 \
             --test-seed 20261201 --out "$dir"
     fi
     mkdir -p "$to"
