@@ -52,7 +52,7 @@ static tlv_tensor *support_loss(tlv_ctx *c, const tlv_params *p, int step, void 
 }
 
 typedef struct outer { const net *m; tlv_rng_key key; } outer;
-/* grad (3 L_Q(theta_1) + L_Q(theta_5)), through the inner steps: one step should help, five more. */
+/* grad (3 L_Q(theta_1) + L_Q(theta_5)), through the inner steps: one step helps, five more. */
 static tlv_params *task_gradient(tlv_ctx *c, const tlv_params *theta, int64_t i, void *user)
 {
     const outer *o = user;
