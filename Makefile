@@ -127,11 +127,12 @@ ALL_LDFLAGS := $(LINK_$(MODE)) $(THREAD_FLAGS_$(BACKEND))
 # CPU for exactly these features before it hands the file's table out.
 $(call objects,$(AVX2)):   ISA_FLAGS := -mavx2 -mfma
 $(call objects,$(AVX512)): ISA_FLAGS := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx2 -mfma
+# Kernels have lines for a profile and a backtrace, but no variables: those took half of the time to compile.
 # Undefined behaviour of C shows in the scalar files, which are the same code: checks of it in wide files made them
 # the half of a build.
 WIDE_asan   := -fno-sanitize=undefined
 $(call objects,$(AVX2) $(AVX512)): ISA_FLAGS += $(WIDE_$(MODE))
-$(OBJ)/tensor/kernels/%.o: FILE_FLAGS = $(if $(filter -O2,$(OPT_$(MODE))),-O3) $(ISA_FLAGS) $(KERNEL_CFLAGS)
+$(OBJ)/tensor/kernels/%.o: FILE_FLAGS = -g1 $(if $(filter -O2,$(OPT_$(MODE))),-O3) $(ISA_FLAGS) $(KERNEL_CFLAGS)
 $(OBJ)/tests/%.o $(OBJ)/examples/%.o: FILE_FLAGS := -D_XOPEN_SOURCE=700
 $(OBJ)/tensor/threads_$(BACKEND).o: FILE_FLAGS := $(THREAD_FLAGS_$(BACKEND))
 
