@@ -257,6 +257,51 @@ static void test_outer_gradient_agrees_with_finite_differences(void)
         for (int k = 0; k < 3; k++) check_differences(DEEP[i], STEPS[k]);
 }
 
+/* ---- where the head alone moves --------------------------------------------------------------- */
+
+/* A support set whose features are made once gives what running the model in each inner step does. */
+static void check_head_alone(tlv_meta_method method, const char *adapt)
+{
+    tlv_ctx *c = support_open();
+    tlv_meta_opts o = tlv_meta_defaults(method, WAYS, 1);
+    o.inner_steps = 3;
+    o.adapt = adapt;
+    tlv_model *m = open_filled(c, "conv4_stride", TLV_F64);
+    tlv_meta *l = m ? tlv_meta_open(c, m, o) : NULL;
+    REQUIRE(l, "%s", tlv_error_msg(c));
+    EXPECT_INT(l->head_alone, 1);
+    tlv_episode e = { .ways = WAYS, .shots = 1, .queries = 1 };
+    for (int part = 0; part < 2; part++) {
+        e.x[part] = images(c, TLV_F64, part == TLV_SUPPORT ? "support" : "query");
+        e.y[part] = filled_labels(c, WAYS, WAYS);
+    }
+    tlvi_meta_task each = { .c = c, .l = l, .p = l->p, .e = &e, .training = 1 }, once = each;
+    tlvi_meta_start(&once);
+    EXPECT(once.features, "no features");
+    tlv_params *want = l->how->direction(&each), *got = l->how->direction(&once);
+    REQUIRE(want && got, "%s", tlv_error_msg(c));
+    EXPECT_CLOSE(once.loss, each.loss, 1e-12, 0);
+    for (int i = 0; i < tlv_params_count(want); i++) {
+        const tlv_tensor *a = tlv_params_get(want, i), *b = tlv_params_get(got, i);
+        if (tlv_params_is_buffer(want, i) || !a) continue;
+        double off = tlv_item(c, tlv_max(c, tlv_abs(c, tlv_sub(c, a, b)), TLV_ALL_AXES, 0));
+        double size = tlv_item(c, tlv_max(c, tlv_abs(c, a), TLV_ALL_AXES, 0));
+        EXPECT(off <= 1e-11 * size, "%s of %s: off by %g of %g", tlv_params_name(want, i),
+               l->how->name, off, size);
+    }
+    EXPECT_OK(c);
+    tlv_meta_close(l);
+    tlv_model_close(m);
+    tlv_ctx_close(c);
+}
+
+static void test_features_of_the_support_set_are_made_once(void)
+{
+    check_head_alone(TLV_ANIL, NULL);
+    check_head_alone(TLV_META_SGD, "head.*");
+    check_head_alone(TLV_IMAML, "fc.*");
+}
+
 /* ---- files and settings ---------------------------------------------------------------------- */
 
 static void test_files_keep_settings(void)
@@ -384,4 +429,5 @@ static void test_inner_loops_move_what_is_named(void)
 TEST_MAIN(T(test_agrees_with_pytorch), T(test_outer_gradient_agrees_with_pytorch),
           T(test_outer_gradient_agrees_with_finite_differences), T(test_files_keep_settings),
           T(test_names_tell), T(test_wrong_images_are_refused),
-          T(test_inner_loops_move_what_is_named))
+          T(test_inner_loops_move_what_is_named),
+          T(test_features_of_the_support_set_are_made_once))

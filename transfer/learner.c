@@ -144,6 +144,9 @@ static tlv_status find_adapted(tlv_meta *l)
     }
     TLVI_CHECK(l->c, any, TLV_ERR_ARG, "see the names with tlv-inspect",
                "meta_open: no parameter matches adapt = '%s'", l->o.adapt ? l->o.adapt : "*");
+    l->head_alone = tlv_model_about(l->m)->linear_head && l->head_w >= 0 && !l->how->step_norms;
+    for (int i = 0; i < l->own; i++)
+        if (l->adapted[i] && i != l->head_w && i != l->head_b) l->head_alone = 0;
     return l->c->err;
 }
 
@@ -247,6 +250,7 @@ static tlv_params *one_task(tlv_ctx *child, const tlv_params *p, int64_t task, v
     tlvi_meta_task t = { .c = child, .l = l, .p = p, .e = &e, .training = 1,
                          .iteration = l->iteration, .key = tlv_rng_fold(key, 1) };
     if (o->bn != TLV_META_BN_BATCH) t.observed = tlvi_params_scoped(child, p->schema);
+    tlvi_meta_start(&t);
     tlv_params *d = child->err ? NULL : l->how->direction(&t);
     j->result[2 * task] = t.loss;
     j->result[2 * task + 1] = t.accuracy;

@@ -22,6 +22,7 @@ struct tlv_meta {
     int entries;                        /* of p */
     int own;                            /* the first of the method's own entries */
     int head_w, head_b;                 /* slots, or -1 */
+    int head_alone;                     /* 1: inner loops move the linear head and nothing else */
     tlv_optim *opt;
     int64_t iteration;
     tlv_rng_key key;                    /* of training episodes */
@@ -37,6 +38,8 @@ typedef struct tlvi_meta_task {
     int one_by_one;                     /* see tlv_meta_test */
     int64_t iteration;                  /* of the outer loop */
     tlv_rng_key key;                    /* of what the method draws */
+    const tlv_tensor *features;         /* [N,D] of the support set, where the head alone moves; NULL:
+                                           each inner step runs the whole model */
     tlv_params *observed;               /* statistics of batch norms, in training, live as long as
                                            this set; NULL: made by the first pass */
     double loss, accuracy;              /* on the query set: tlvi_meta_query_loss */
@@ -72,6 +75,9 @@ const tlv_params *tlvi_meta_adapted(const tlvi_meta_task *t, const tlv_params *p
  * steps lie behind p.  Batch norms as the options say. */
 tlv_tensor *tlvi_meta_logits(tlvi_meta_task *t, const tlv_params *p, int step, const tlv_tensor *x);
 tlv_tensor *tlvi_meta_features(tlvi_meta_task *t, const tlv_params *p, const tlv_tensor *x);
+/* Sets t->features where the learner's head_alone says so.  What inner steps do not move need not
+ * run again in each of them. */
+void tlvi_meta_start(tlvi_meta_task *t);
 /* Cross-entropy of the support set: a tlv_task_loss_fn whose user is the task. */
 tlv_tensor *tlvi_meta_support_loss(tlv_ctx *c, const tlv_params *p, int step, void *task);
 /* Logits of the query set, each image by itself if the task says one_by_one. */

@@ -23,6 +23,7 @@ static tlv_status one_task(tlv_ctx *child, int64_t at, void *user)
     tlvi_meta_task t = { .c = child, .l = j->l, .p = tlv_params_borrow(child, j->l->p), .e = &e,
                          .one_by_one = j->t.one_by_one, .iteration = j->l->iteration,
                          .key = tlv_rng_fold(key, 1) };
+    tlvi_meta_start(&t);
     tlv_tensor *logits = child->err ? NULL : j->l->how->predict(&t);
     tlvi_meta_query_loss(&t, logits);
     j->result[2 * task] = t.loss;
@@ -127,6 +128,7 @@ tlv_tensor *tlv_meta_predict(tlv_meta *l, const tlv_tensor *support, const tlv_t
     tlvi_meta_task t = { .c = c, .l = l, .p = with_ways(c, l, ways), .e = &e,
                          .one_by_one = one_by_one, .iteration = l->iteration,
                          .key = tlv_rng_stream(c, "predict") };
+    if (t.p) tlvi_meta_start(&t);
     tlv_tensor *logits = t.p ? l->how->predict(&t) : NULL;
     return tlv_scope_end_keep(c, s, logits ? tlv_detach(c, logits) : NULL);
 }

@@ -71,11 +71,28 @@ tlv_tensor *tlvi_meta_features(tlvi_meta_task *t, const tlv_params *p, const tlv
     return run(t, p, 0, judging(t), x, tlv_model_features);
 }
 
+void tlvi_meta_start(tlvi_meta_task *t)
+{
+    if (!t->l->head_alone || t->c->err) return;
+    tlv_scope s = tlv_scope_begin_with(t->c, t->training ? 0 : TLV_NO_GRAD);
+    tlv_tensor *h = run(t, t->p, 0, TLV_TRAIN, t->e->x[TLV_SUPPORT], tlv_model_features);
+    t->features = tlv_scope_end_keep(t->c, s, h);
+}
+
+static tlv_tensor *head_of(const tlvi_meta_task *t, const tlv_params *p, const tlv_tensor *h)
+{
+    if (!p || t->c->err) return NULL;
+    const tlv_tensor *w = tlv_params_get(p, t->l->head_w);                          // [ways,D]
+    const tlv_tensor *b = t->l->head_b >= 0 ? tlv_params_get(p, t->l->head_b) : NULL;
+    return tlv_linear(t->c, h, w, b, TLV_ACT_NONE);
+}
+
 tlv_tensor *tlvi_meta_support_loss(tlv_ctx *c, const tlv_params *p, int step, void *task)
 {
     tlvi_meta_task *t = task;
     const tlv_tensor *x = t->e->x[TLV_SUPPORT];
-    tlv_tensor *logits = run(t, p, step, TLV_TRAIN, x, tlv_model_forward);          // [N,ways]
+    tlv_tensor *logits = t->features ? head_of(t, p, t->features)
+                                     : run(t, p, step, TLV_TRAIN, x, tlv_model_forward); // [N,ways]
     return tlv_cross_entropy(c, logits, t->e->y[TLV_SUPPORT], (tlv_ce_opts){ 0 });
 }
 

@@ -21,12 +21,12 @@ data=${TLV_DATA:-../shared/data}/omniglot/omniglot28-images-idx4-ubyte.gz
 table='
 maml-5w1s       --method maml --lr 0.003 --lr-end 0.00001 --iterations 9500
 fomaml-5w1s     --method fomaml --lr 0.003 --lr-end 0.00001 --iterations 12000
-reptile-5w1s    --method reptile --iterations 20000 --val-every 2500
+reptile-5w1s    --method reptile --iterations 100000 --val-every 5000
 protonet-5w1s   --method protonet --iterations 2500
 maml-5w5s       --method maml --shots 5 --lr 0.003 --lr-end 0.00001 --iterations 6000
 maml-20w1s      --method maml --ways 20
 fomaml-20w1s    --method fomaml --ways 20
-anil-20w1s      --method anil --ways 20
+anil-20w1s      --method anil --ways 20 --lr 0.003 --lr-end 0.00001 --iterations 20000 --val-every 1000
 maml++-20w1s    --method maml++ --ways 20
 '
 
