@@ -339,8 +339,9 @@ static tlv_meta_opts decide(options *o)
         .eval_steps = (int)o->eval_steps, .inner_lr = o->inner_lr,
         .inner_batch = (int)o->inner_batch, .eval_batch = (int)o->eval_batch, .adapt = o->adapt,
         .lora_rank = (int)o->lora_rank, .bn = (tlv_meta_bn)cli_word_in(o->bn, strlen(o->bn), NORMS),
-        .lr = o->lr, .lr_end = o->lr_end, .iterations = o->iterations ? o->iterations : 1, .clip = o->clip,
-        .multi_step = o->multi_step, .proximal = o->proximal, .cg_steps = (int)o->cg_steps,
+        .lr = o->lr, .lr_end = o->lr_end, .iterations = o->iterations ? o->iterations : 1,
+        .clip = o->clip, .multi_step = o->multi_step, .proximal = o->proximal,
+        .cg_steps = (int)o->cg_steps,
     };
 }
 

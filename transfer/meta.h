@@ -38,8 +38,8 @@ typedef struct tlvi_meta_task {
     int one_by_one;                     /* see tlv_meta_test */
     int64_t iteration;                  /* of the outer loop */
     tlv_rng_key key;                    /* of what the method draws */
-    const tlv_tensor *features;         /* [N,D] of the support set, where the head alone moves; NULL:
-                                           each inner step runs the whole model */
+    const tlv_tensor *features;         /* [N,D] of the support set, where the head alone moves;
+                                           NULL: each inner step runs the whole model */
     tlv_params *observed;               /* statistics of batch norms, in training, live as long as
                                            this set; NULL: made by the first pass */
     double loss, accuracy;              /* on the query set: tlvi_meta_query_loss */
