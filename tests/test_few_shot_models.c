@@ -259,7 +259,7 @@ static void test_outer_gradient_agrees_with_finite_differences(void)
 
 /* ---- where the head alone moves --------------------------------------------------------------- */
 
-/* A support set whose features are made once gives what running the model in each inner step does. */
+/* Making features of the support set once gives what running the model in each inner step does. */
 static void check_head_alone(tlv_meta_method method, const char *adapt)
 {
     tlv_ctx *c = support_open();
