@@ -257,7 +257,7 @@ static void test_outer_gradient_agrees_with_finite_differences(void)
         for (int k = 0; k < 3; k++) check_differences(DEEP[i], STEPS[k]);
 }
 
-/* ---- where the head alone moves --------------------------------------------------------------- */
+/* ---- where the head alone moves -------------------------------------------------------------- */
 
 /* Making features of the support set once gives what running the model in each inner step does. */
 static void check_head_alone(tlv_meta_method method, const char *adapt)
