@@ -22,7 +22,7 @@ typedef struct options {
     int64_t size, channels, train_classes, val_classes, test_classes, split_seed;
     int64_t val_every, val_tasks, test_tasks, test_seed, seed, threads;
     double inner_lr, lr, lr_end, clip, proximal, width, minutes;
-    int no_test;
+    int no_test, recompute;
 } options;
 
 enum { MAX_OPTIONS = 48, PATH = CLI_META_PATH, TEST_STREAM = 0x7e57 };
@@ -50,6 +50,8 @@ static void option_table(options *o, cli_option *table)
         { "--adapt", CLI_TEXT, &o->adapt, "P,..", "what inner steps change: head.*", 0, 0 },
         { "--lora-rank", CLI_INT, &o->lora_rank, "N",
           "inner steps change matrices by this rank; 0: wholly", 0, 1e4 },
+        { "--recompute", CLI_FLAG, &o->recompute, NULL,
+          "inner steps are made again in the gradient: less memory", 0, 0 },
         { "--bn", CLI_TEXT, &o->bn, NORMS, "where batch norms have their statistics from", 0, 0 },
         { "--multi-step", CLI_INT, &o->multi_step, "N",
           "maml++: outer steps until early losses count no more", 0, 1e9 },
@@ -338,7 +340,8 @@ static tlv_meta_opts decide(options *o)
         .tasks = (int)o->tasks, .inner_steps = (int)o->inner_steps,
         .eval_steps = (int)o->eval_steps, .inner_lr = o->inner_lr,
         .inner_batch = (int)o->inner_batch, .eval_batch = (int)o->eval_batch, .adapt = o->adapt,
-        .lora_rank = (int)o->lora_rank, .bn = (tlv_meta_bn)cli_word_in(o->bn, strlen(o->bn), NORMS),
+        .lora_rank = (int)o->lora_rank, .checkpoint = o->recompute,
+        .bn = (tlv_meta_bn)cli_word_in(o->bn, strlen(o->bn), NORMS),
         .lr = o->lr, .lr_end = o->lr_end, .iterations = o->iterations ? o->iterations : 1,
         .clip = o->clip, .multi_step = o->multi_step, .proximal = o->proximal,
         .cg_steps = (int)o->cg_steps,

@@ -110,7 +110,7 @@ typedef struct learner {
     loss_fn loss;
     tlv_params *p;
     tlv_optim *opt;
-    int tasks, inner, second;
+    int tasks, inner, second, checkpoint;
     double lr;
     tlv_shape x[2], y[2];
     tlv_dtype label;
@@ -136,7 +136,8 @@ static tlv_tensor *outer_loss(tlv_ctx *c, const learner *l, const tlv_params *p,
         y[i] = tlv_from_data(c, l->label, l->y[i], d->y[i], 0);
     }
     inner_task in = { l->loss, x[0], y[0] };
-    tlv_inner_opts o = { .steps = l->inner, .lr = l->lr, .first_order = !l->second };
+    tlv_inner_opts o = { .steps = l->inner, .lr = l->lr, .first_order = !l->second,
+                         .checkpoint = l->checkpoint };
     return l->loss(c, tlv_inner_loop(c, p, support_loss, &in, o), x[1], y[1]);
 }
 
@@ -278,7 +279,11 @@ enum { SINUSOIDS, MAXIMA, STRIDES };
 static const char *const NETWORK[] = { "sin", "omni", "omni_s2" };
 
 /* gflop: the products of one meta-step, a product and a sum counted as two; 0: not counted. */
-typedef struct maml_case { int network, tasks, inner, second; double gflop; } maml_case;
+typedef struct maml_case {
+    int network, tasks, inner, second;
+    double gflop;
+    int checkpoint;                     /* inner steps are made again in the gradient */
+} maml_case;
 
 static learner learner_of(tlv_ctx *c, int network)
 {
@@ -300,6 +305,7 @@ static void maml(bench *b, const void *arg)
     const maml_case *k = arg;
     learner l = learner_of(b->c, k->network);
     l.tasks = k->tasks, l.inner = k->inner, l.second = k->second;
+    l.checkpoint = k->checkpoint;
     learner_open(b, &l);
     if (k->gflop > 0) snprintf(b->note, sizeof b->note, "gflop=%.4g", k->gflop);
     b->rss = 1;
@@ -326,23 +332,23 @@ int main(void)
      * 2 A + 6 B: each product but conv1's own has two gradients.  So an image takes 4 A + 6 B in
      * first order, 6 A + 12 B in second, and 4 A + 9 B more for each further inner step. */
     static const maml_case CASES[] = {
-        { SINUSOIDS, 4, 1, 0, 0 },   { SINUSOIDS, 4, 1, 1, 0 },
-        { SINUSOIDS, 4, 5, 0, 0 },   { SINUSOIDS, 4, 5, 1, 0 },
-        { SINUSOIDS, 25, 1, 0, 0 },  { SINUSOIDS, 25, 1, 1, 0 },
-        { SINUSOIDS, 25, 5, 0, 0 },  { SINUSOIDS, 25, 5, 1, 0 },
-        { MAXIMA, 4, 1, 0, 18.8 },   { MAXIMA, 4, 1, 1, 21.1 },
-        { MAXIMA, 4, 5, 0, 23.5 },   { MAXIMA, 4, 5, 1, 35.2 },
-        { STRIDES, 32, 1, 0, 5.03 }, { STRIDES, 32, 1, 1, 9.98 },
-        { STRIDES, 4, 1, 1, 1.25 },  { STRIDES, 1, 5, 1, 1.25 },
-        { STRIDES, 32, 5, 1, 39.9 },
+        { SINUSOIDS, 4, 1, 0, 0, 0 },   { SINUSOIDS, 4, 1, 1, 0, 0 },
+        { SINUSOIDS, 4, 5, 0, 0, 0 },   { SINUSOIDS, 4, 5, 1, 0, 0 },
+        { SINUSOIDS, 25, 1, 0, 0, 0 },  { SINUSOIDS, 25, 1, 1, 0, 0 },
+        { SINUSOIDS, 25, 5, 0, 0, 0 },  { SINUSOIDS, 25, 5, 1, 0, 0 },
+        { MAXIMA, 4, 1, 0, 18.8, 0 },   { MAXIMA, 4, 1, 1, 21.1, 0 },
+        { MAXIMA, 4, 5, 0, 23.5, 0 },   { MAXIMA, 4, 5, 1, 35.2, 0 },
+        { STRIDES, 32, 1, 0, 5.03, 0 }, { STRIDES, 32, 1, 1, 9.98, 0 },
+        { STRIDES, 4, 1, 1, 1.25, 0 },  { STRIDES, 1, 5, 1, 1.25, 0 },
+        { STRIDES, 32, 5, 1, 39.9, 0 }, { STRIDES, 32, 5, 1, 0, 1 },
     };
     bench b = bench_open();
     small_cases(&b);
     for (size_t i = 0; i < sizeof CASES / sizeof CASES[0]; i++) {
         const maml_case *k = &CASES[i];
         char name[64];
-        snprintf(name, sizeof name, "%s_maml_mb%d_in%d_%s", NETWORK[k->network], k->tasks,
-                 k->inner, k->second ? "2nd" : "1st");
+        snprintf(name, sizeof name, "%s_maml_mb%d_in%d_%s%s", NETWORK[k->network], k->tasks,
+                 k->inner, k->second ? "2nd" : "1st", k->checkpoint ? "/checkpoint" : "");
         bench_case(&b, name, maml, k);
     }
     return bench_close(&b);

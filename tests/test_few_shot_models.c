@@ -302,6 +302,64 @@ static void test_features_of_the_support_set_are_made_once(void)
     check_head_alone(TLV_IMAML, "fc.*");
 }
 
+/* ---- inner steps made again ------------------------------------------------------------------ */
+
+/* The outer gradient of a learner's method with five inner steps, and the memory that it took. */
+static tlv_params *outer_of(tlv_meta *l, size_t *bytes)
+{
+    tlv_episode e = { .ways = WAYS, .shots = 1, .queries = 1 };
+    for (int part = 0; part < 2; part++) {
+        e.x[part] = images(l->c, TLV_F32, part == TLV_SUPPORT ? "support" : "query");
+        e.y[part] = filled_labels(l->c, WAYS, WAYS);
+    }
+    tlvi_meta_task t = { .c = l->c, .l = l, .p = l->p, .e = &e, .training = 1 };
+    tlv_mem_reset_peak(l->c);
+    size_t before = tlv_mem_get(l->c).now;
+    tlv_params *g = l->how->direction(&t);
+    *bytes = tlv_mem_get(l->c).peak - before;
+    return g;
+}
+
+static void check_again(tlv_meta_method method)
+{
+    tlv_ctx *c = support_open();
+    tlv_model *m = open_filled(c, "conv4_stride", TLV_F32);
+    tlv_meta *l[2];
+    tlv_params *g[2];
+    size_t bytes[2];
+    for (int k = 0; k < 2; k++) {
+        tlv_meta_opts o = tlv_meta_defaults(method, WAYS, 1);
+        o.inner_steps = 5;
+        o.inner_lr = 0.1;
+        o.checkpoint = k;
+        l[k] = m ? tlv_meta_open(c, m, o) : NULL;
+        REQUIRE(l[k], "%s", tlv_error_msg(c));
+        g[k] = outer_of(l[k], &bytes[k]);
+        REQUIRE(g[k], "%s", tlv_error_msg(c));
+    }
+    for (int i = 0; i < tlv_params_count(g[0]); i++) {
+        const tlv_tensor *a = tlv_params_get(g[0], i), *b = tlv_params_get(g[1], i);
+        EXPECT(!a == !b, "%s: one has no gradient", tlv_params_name(g[0], i));
+        if (a && b)
+            EXPECT(tlv_item(c, tlv_max(c, tlv_abs(c, tlv_sub(c, a, b)), TLV_ALL_AXES, 0)) == 0,
+                   "%s: other bits", tlv_params_name(g[0], i));
+    }
+    printf("  %s: %.1f MB, made again %.1f MB\n", l[0]->how->name, (double)bytes[0] / 1e6,
+           (double)bytes[1] / 1e6);
+    EXPECT(bytes[1] < bytes[0] * 8 / 10, "%zu bytes instead of %zu", bytes[1], bytes[0]);
+    EXPECT_OK(c);
+    for (int k = 0; k < 2; k++) tlv_meta_close(l[k]);
+    tlv_model_close(m);
+    tlv_ctx_close(c);
+}
+
+static void test_inner_steps_are_made_again(void)
+{
+    check_again(TLV_MAML);
+    check_again(TLV_META_SGD);
+    check_again(TLV_MAML_PLUS_PLUS);
+}
+
 /* ---- files and settings ---------------------------------------------------------------------- */
 
 static void test_files_keep_settings(void)
@@ -430,4 +488,5 @@ TEST_MAIN(T(test_agrees_with_pytorch), T(test_outer_gradient_agrees_with_pytorch
           T(test_outer_gradient_agrees_with_finite_differences), T(test_files_keep_settings),
           T(test_names_tell), T(test_wrong_images_are_refused),
           T(test_inner_loops_move_what_is_named),
-          T(test_features_of_the_support_set_are_made_once))
+          T(test_features_of_the_support_set_are_made_once),
+          T(test_inner_steps_are_made_again))

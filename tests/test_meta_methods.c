@@ -433,6 +433,7 @@ static void test_statistics_of_steps_are_collected(void)
     tlv_scope scope = tlv_scope_begin(s.c);
     tlv_episode e = small_episode(s.c, TLV_F64, 0, WAYS, SHOTS, QUERIES);
     tlvi_meta_task t = small_task(&s, s.l->p, &e, 0);
+    tlvi_meta_start(&t);
     s.l->how->direction(&t);
     REQUIRE(t.observed, "nothing was observed");
     EXPECT(!t.observed->value[slot_of(&s, "bn1.running_mean")], "the model's own pair was used");

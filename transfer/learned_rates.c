@@ -17,7 +17,7 @@ void tlvi_rates_build(tlv_build *b, const tlv_meta *l, const char *prefix, int e
     }
 }
 
-const tlv_params *tlvi_rates_descend(tlvi_meta_task *t, const tlv_params *p, const tlv_params *g,
+tlv_params *tlvi_rates_descend(tlvi_meta_task *t, const tlv_params *p, const tlv_params *g,
                                      const char *prefix)
 {
     tlv_ctx *c = t->c;

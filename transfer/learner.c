@@ -249,7 +249,6 @@ static tlv_params *one_task(tlv_ctx *child, const tlv_params *p, int64_t task, v
     tlv_episode e = tlv_episode_draw(child, j->e, ways, shots, o->queries, key);
     tlvi_meta_task t = { .c = child, .l = l, .p = p, .e = &e, .training = 1,
                          .iteration = l->iteration, .key = tlv_rng_fold(key, 1) };
-    if (o->bn != TLV_META_BN_BATCH) t.observed = tlvi_params_scoped(child, p->schema);
     tlvi_meta_start(&t);
     tlv_params *d = child->err ? NULL : l->how->direction(&t);
     j->result[2 * task] = t.loss;

@@ -15,7 +15,8 @@
 
 static const tlv_params *adapt(tlvi_meta_task *t, int steps, int first_order)
 {
-    tlv_inner_opts o = { .steps = steps, .lr = t->l->o.inner_lr, .first_order = first_order };
+    tlv_inner_opts o = { .steps = steps, .lr = t->l->o.inner_lr, .first_order = first_order,
+                         .checkpoint = t->l->o.checkpoint };
     return tlv_inner_loop(t->c, tlvi_meta_adapted(t, t->p), tlvi_meta_support_loss, t, o);  // (1)
 }
 

@@ -41,9 +41,12 @@ static tlv_params *own(tlv_ctx *c, const tlv_meta *l)
 /* theta_{k+1}; flags: TLV_CREATE_GRAPH where (2) will go through the step. */
 static const tlv_params *step(tlvi_meta_task *t, const tlv_params *fast, int k, int flags)
 {
+    tlv_scope s = tlvi_meta_step_begin(t);
     tlv_tensor *loss = tlvi_meta_support_loss(t->c, fast, k, t);
     const tlv_params *g = loss ? tlv_params_grad(t->c, loss, fast, flags) : NULL;
-    return tlvi_rates_descend(t, fast, g, of_step(t->l, k).s);                              // (1)
+    tlv_params *next = tlvi_rates_descend(t, fast, g, of_step(t->l, k).s);                  // (1)
+    tlv_scope_end_keep_params(t->c, s, next);
+    return next;
 }
 
 /* (3), k from 1 */

@@ -40,8 +40,8 @@ typedef struct tlvi_meta_task {
     tlv_rng_key key;                    /* of what the method draws */
     const tlv_tensor *features;         /* [N,D] of the support set, where the head alone moves;
                                            NULL: each inner step runs the whole model */
-    tlv_params *observed;               /* statistics of batch norms, in training, live as long as
-                                           this set; NULL: made by the first pass */
+    tlv_params *observed;               /* statistics of batch norms, in training, which live as
+                                           long as this set; NULL where the batch's count */
     double loss, accuracy;              /* on the query set: tlvi_meta_query_loss */
 } tlvi_meta_task;
 
@@ -75,8 +75,10 @@ const tlv_params *tlvi_meta_adapted(const tlvi_meta_task *t, const tlv_params *p
  * steps lie behind p.  Batch norms as the options say. */
 tlv_tensor *tlvi_meta_logits(tlvi_meta_task *t, const tlv_params *p, int step, const tlv_tensor *x);
 tlv_tensor *tlvi_meta_features(tlvi_meta_task *t, const tlv_params *p, const tlv_tensor *x);
-/* Sets t->features where the learner's head_alone says so.  What inner steps do not move need not
- * run again in each of them. */
+/* The scope of an inner step, whose new parameters are kept: checkpointed if the options say so. */
+tlv_scope tlvi_meta_step_begin(const tlvi_meta_task *t);
+/* To be called before a task's method: a place for statistics; t->features where the learner's
+ * head_alone says so, for what inner steps do not move need not run again in each of them. */
 void tlvi_meta_start(tlvi_meta_task *t);
 /* Cross-entropy of the support set: a tlv_task_loss_fn whose user is the task. */
 tlv_tensor *tlvi_meta_support_loss(tlv_ctx *c, const tlv_params *p, int step, void *task);
@@ -107,7 +109,7 @@ tlv_tensor *tlvi_embedding_predict(tlvi_meta_task *t, tlvi_compare_fn fn);
  * b may be NULL. */
 void tlvi_rates_build(tlv_build *b, const tlv_meta *l, const char *prefix, int each);
 /* p - rate o g, recorded: rates are the task's entries PREFIX NAME. */
-const tlv_params *tlvi_rates_descend(tlvi_meta_task *t, const tlv_params *p, const tlv_params *g,
+tlv_params *tlvi_rates_descend(tlvi_meta_task *t, const tlv_params *p, const tlv_params *g,
                                      const char *prefix);
 
 /* ---- step_norms.c ---------------------------------------------------------------------------- */

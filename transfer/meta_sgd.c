@@ -21,9 +21,12 @@ static const tlv_params *adapt(tlvi_meta_task *t, int steps, int flags)
 {
     const tlv_params *fast = tlvi_meta_adapted(t, t->p);
     for (int k = 0; k < steps && fast; k++) {
+        tlv_scope s = tlvi_meta_step_begin(t);
         tlv_tensor *loss = tlvi_meta_support_loss(t->c, fast, k, t);
         const tlv_params *g = loss ? tlv_params_grad(t->c, loss, fast, flags) : NULL;
-        fast = tlvi_rates_descend(t, fast, g, "meta.rate.");                                // (1)
+        tlv_params *next = tlvi_rates_descend(t, fast, g, "meta.rate.");                    // (1)
+        tlv_scope_end_keep_params(t->c, s, next);
+        fast = next;
     }
     return fast;
 }

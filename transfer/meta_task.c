@@ -31,7 +31,6 @@ static void observe(tlvi_meta_task *t, tlv_stats *stats, int step)
 {
     tlv_params *seen = tlvi_stats_take(t->c, stats, t->p);
     if (!seen) return;
-    if (!t->observed) t->observed = tlvi_params_scoped(t->c, t->p->schema);
     for (int i = 0, n = seen->schema->n; t->observed && i < n; i++) {
         if (!seen->value[i]) continue;
         tlvi_pin(seen->value[i], t->observed->value[n]->depth);
@@ -54,7 +53,7 @@ static tlv_tensor *run(tlvi_meta_task *t, const tlv_params *p, int step, tlv_mod
     p = tlvi_step_norms(t->c, l, p, step);
     r.params = l->o.lora_rank > 0 ? tlv_lora_merge(t->c, p, 1) : p;
     if (!r.params) return NULL;
-    if (t->training && l->o.bn != TLV_META_BN_BATCH) r.stats = tlv_stats_open(t->c);
+    if (t->observed) r.stats = tlv_stats_open(t->c);
     tlv_tensor *y = fn(&r, l->m, x);
     if (r.stats) observe(t, r.stats, step);
     tlv_stats_close(r.stats);
@@ -71,9 +70,17 @@ tlv_tensor *tlvi_meta_features(tlvi_meta_task *t, const tlv_params *p, const tlv
     return run(t, p, 0, judging(t), x, tlv_model_features);
 }
 
+tlv_scope tlvi_meta_step_begin(const tlvi_meta_task *t)
+{
+    return tlv_scope_begin_with(t->c, t->l->o.checkpoint ? TLV_CHECKPOINT : 0);
+}
+
 void tlvi_meta_start(tlvi_meta_task *t)
 {
-    if (!t->l->head_alone || t->c->err) return;
+    if (t->c->err) return;
+    if (t->training && t->l->o.bn != TLV_META_BN_BATCH)
+        t->observed = tlvi_params_scoped(t->c, t->p->schema);
+    if (!t->l->head_alone) return;
     tlv_scope s = tlv_scope_begin_with(t->c, t->training ? 0 : TLV_NO_GRAD);
     tlv_tensor *h = run(t, t->p, 0, TLV_TRAIN, t->e->x[TLV_SUPPORT], tlv_model_features);
     t->features = tlv_scope_end_keep(t->c, s, h);

@@ -262,6 +262,8 @@ typedef struct tlv_inner_opts {
     double lr;
     int first_order;            /* 1: inner gradients count as constants (first-order MAML) */
     const char *adapt;          /* patterns of the parameters that are adapted; NULL: all */
+    int checkpoint;             /* 1: the graph keeps theta_k alone and makes a step again when the
+                                   gradient passes it (tlv_scope_begin_with, TLV_CHECKPOINT) */
 } tlv_inner_opts;
 
 /* theta_0 = theta,  theta_{k+1} = theta_k - lr grad loss(theta_k):  Finn et al. 2017,
@@ -325,6 +327,9 @@ typedef struct tlv_meta_opts {
                                    NULL: the method's own (all; ANIL the head, BOIL the rest) */
     int lora_rank;              /* above 0: the inner loop adapts a low-rank change of each matrix
                                    that `adapt` names, instead of the matrix (Hu et al. 2022) */
+    int checkpoint;             /* 1: inner steps are made again in the outer gradient instead of
+                                   kept: less memory, the same bits; no matter to Reptile, iMAML
+                                   and the methods that compare features */
     tlv_meta_bn bn;
     // outer loop
     double lr;                  /* Adam's; Reptile: of the step towards the adapted weights */
