@@ -1138,13 +1138,57 @@ test_learn_02() {
     err_is_two_lines
 }
 
-# A thousand outer steps: five gradient steps on a new task help already.
+# What a file brings, with less time to learn than the lesson takes by itself: chance is 10 %.
 test_learn_03() {
     what="learn-03"
     local bin_here
     bin_here=$(cd "$bin" && pwd)
     # shellcheck disable=SC2086
-    (cd "$tmp" && ${RUN:-} "$bin_here/learn-03_sinusoid_maml" 1000 1) >"$tmp/out" 2>"$tmp/err" ||
+    (cd "$tmp" && ${RUN:-} "$bin_here/learn-03_fine_tune" 400 4) >"$tmp/out" 2>"$tmp/err" || fails "status $?"
+    err_is_empty
+    out_has '^five_shapes.safetensors: five shapes learned from 2000 images'
+    out_has '^probe: 32 numbers an image, penalty [0-9.]+ by 5-fold cross-validation'
+    awk '/^linear probe / { probe = $3; new = $8 } /^then all layers / { all = $4 } /^from nothing/ { none = $6 }
+         END { exit !(probe > 17 && new > 14 && all > 17 && none > 0 && none < 17 && all > none + 5) }' \
+        "$tmp/out" || fails "$(cat "$tmp/out")"
+    [ -s "$tmp/five_shapes.safetensors" ] || fails "no file of five shapes"
+    # shellcheck disable=SC2086
+    ${RUN:-} "$bin/learn-03_fine_tune" 1 >"$tmp/out" 2>&1
+    [ $? -eq 2 ] || fails "learn-03 with one image: not status 2"
+}
+
+# A gradient that agrees with finite differences, of each parameter, and a loss that falls.
+test_learn_04() {
+    what="learn-04"
+    # shellcheck disable=SC2086
+    ${RUN:-} "$bin/learn-04_own_layer" >"$tmp/out" 2>"$tmp/err" || fails "status $?"
+    err_is_empty
+    awk '/<g, v> = / { n++ } /^largest relative difference/ { off = $NF }
+         /^step +1 / { first = $NF } /^step 150 / { last = $NF }
+         END { exit !(n == 5 && off > 0 && off < 1e-6 && last > 0 && last < 0.5 * first) }' "$tmp/out" ||
+        fails "$(cat "$tmp/out")"
+}
+
+# Both derivatives of the op are right, the wrong one is found, and it does what it is for.
+test_learn_05() {
+    what="learn-05"
+    # shellcheck disable=SC2086
+    ${RUN:-} "$bin/learn-05_own_op" >"$tmp/out" 2>"$tmp/err" || fails "status $?"
+    err_is_empty
+    awk '/^the gradient is off by/ { one = $6 + 0; two = $NF }
+         /^with the factor forgotten/ { wrong = $6 + 0 }
+         /^squares / { squares = $4 } /^log cosh / { ours = $5; at = $NF }
+         END { exit !(one > 0 && one < 1e-7 && two > 0 && two < 1e-7 && wrong > 0.1 && squares > 4 &&
+                      ours > 1.5 && ours < 3 && at > 0.9 && at < 1.1) }' "$tmp/out" || fails "$(cat "$tmp/out")"
+}
+
+# A thousand outer steps: five gradient steps on a new task help already.
+test_learn_06() {
+    what="learn-06"
+    local bin_here
+    bin_here=$(cd "$bin" && pwd)
+    # shellcheck disable=SC2086
+    (cd "$tmp" && ${RUN:-} "$bin_here/learn-06_sinusoid_maml" 1000 1) >"$tmp/out" 2>"$tmp/err" ||
         fails "status $?"
     err_is_empty
     awk '/^after  0 / { first = $(NF - 2) } /^after  5 / { last = $(NF - 2) }

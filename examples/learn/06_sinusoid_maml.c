@@ -1,12 +1,12 @@
-/* 03_sinusoid_maml.c -- learning to learn, on a page: MAML on sinusoids (Finn et al. 2017,
+/* 06_sinusoid_maml.c -- learning to learn, on a page: MAML on sinusoids (Finn et al. 2017,
  * arXiv:1703.03400, section 5.1).
  *
- *     make && build/bin/learn-03_sinusoid_maml                      (two to four minutes)
- *     build/bin/learn-03_sinusoid_maml STEPS SEED
+ *     make && build/bin/learn-06_sinusoid_maml                      (two to four minutes)
+ *     build/bin/learn-06_sinusoid_maml STEPS SEED
  *
  * A task is a sinusoid of its own amplitude and phase, seen at 5 points.  Ordinary training on all
  * tasks learns their mean, which is zero; MAML learns a start from which a few gradient steps on 5
- * points draw the curve.  Leaves sinusoid.png.  Before: 02_mnist_from_scratch.c. */
+ * points draw the curve.  Leaves sinusoid.png.  Before: 05_own_op.c. */
 #include <math.h>
 #include <stdlib.h>
 
