@@ -255,7 +255,8 @@ header-check: $(LIB)
 	$(Q)CC="$(CC)" CXX="$(CXX)" tests/tools/header_check.sh $(LIB) $(THREAD_FLAGS_$(BACKEND))
 
 MANUAL := $(OUT)/tests/tools/op_manual
-.PHONY: manual doc-check
+TLV_PROGS := $(sort $(filter $(BIN)/tlv-%,$(PROGS)))
+.PHONY: manual reference doc-check
 
 $(MANUAL): $(OBJ)/tests/tools/op_manual.o
 	@mkdir -p $(@D)
@@ -267,9 +268,15 @@ manual: $(MANUAL)
 	$(say) GEN docs/ops.md
 	$(Q)$(RUN) $(MANUAL) > $(MANUAL).md && mv $(MANUAL).md docs/ops.md
 
-## doc-check: code in README.md and docs/ compiles and runs, names and links exist, docs/ops.md is current
-doc-check: $(LIB) $(MANUAL)
-	$(Q)CC="$(CC)" RUN="$(RUN)" tests/tools/doc_check.sh $(LIB) $(MANUAL) $(THREAD_FLAGS_$(BACKEND))
+## reference: write docs/reference.md from what the programs' --help prints
+reference: $(TLV_PROGS)
+	$(say) GEN docs/reference.md
+	$(Q)RUN="$(RUN)" tests/tools/program_manual.sh $(TLV_PROGS) > $(OUT)/reference.md && \
+	    mv $(OUT)/reference.md docs/reference.md
+
+## doc-check: code in README.md and docs/ compiles and runs, names and links exist, what is made is current
+doc-check: $(LIB) $(MANUAL) $(TLV_PROGS)
+	$(Q)CC="$(CC)" RUN="$(RUN)" BIN=$(BIN) tests/tools/doc_check.sh $(LIB) $(MANUAL) $(THREAD_FLAGS_$(BACKEND))
 
 DECODE_FILES := $(OUT)/tests/tools/decode_files
 .PHONY: torture
