@@ -256,7 +256,7 @@ header-check: $(LIB)
 
 MANUAL := $(OUT)/tests/tools/op_manual
 TLV_PROGS := $(sort $(filter $(BIN)/tlv-%,$(PROGS)))
-.PHONY: manual reference doc-check
+.PHONY: manual reference api doc-check
 
 $(MANUAL): $(OBJ)/tests/tools/op_manual.o
 	@mkdir -p $(@D)
@@ -273,6 +273,11 @@ reference: $(TLV_PROGS)
 	$(say) GEN docs/reference.md
 	$(Q)RUN="$(RUN)" tests/tools/program_manual.sh $(TLV_PROGS) > $(OUT)/reference.md && \
 	    mv $(OUT)/reference.md docs/reference.md
+
+## api: write docs/api/ from the public headers
+api:
+	$(say) GEN docs/api
+	$(Q)python3 tests/tools/api_manual.py docs/api
 
 ## doc-check: code in README.md and docs/ compiles and runs, names and links exist, what is made is current
 doc-check: $(LIB) $(MANUAL) $(TLV_PROGS)

@@ -171,7 +171,7 @@ tlv_tensor *tlv_logsumexp(tlv_ctx *c, const tlv_tensor *x, tlv_axes axes, int fl
 /* i32, the first one; NaN wins; no gradient */
 tlv_tensor *tlv_argmax(tlv_ctx *c, const tlv_tensor *x, int axis, int flags);
 tlv_tensor *tlv_sum_all(tlv_ctx *c, const tlv_tensor *x);                            /* shape () */
-tlv_tensor *tlv_mean_all(tlv_ctx *c, const tlv_tensor *x);
+tlv_tensor *tlv_mean_all(tlv_ctx *c, const tlv_tensor *x);  /* shape () */
 
 /* ---- shape (view.c) -------------------------------------------------------------------------- */
 

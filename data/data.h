@@ -158,7 +158,7 @@ void tlv_dataset_close(tlv_dataset *d);                     /* accepts NULL */
  * that would stand for it; 0 also after an error. */
 int tlv_dataset_has_split(tlv_ctx *c, const char *description, const char *split);
 
-int64_t tlv_dataset_size(const tlv_dataset *d);
+int64_t tlv_dataset_size(const tlv_dataset *d);             /* images */
 int tlv_dataset_classes(const tlv_dataset *d);              /* 0: no labels */
 /* Height, width, channels; 0, 0, 3 for a set of files, whose images differ. */
 void tlv_dataset_image_shape(const tlv_dataset *d, int *h, int *w, int *channels);
@@ -247,9 +247,9 @@ tlv_episodes *tlv_episodes_open(tlv_ctx *c, const tlv_dataset *d, const int32_t 
 void tlv_episodes_close(tlv_episodes *e);                   /* accepts NULL */
 int tlv_episodes_classes(const tlv_episodes *e);            /* turns counted */
 int tlv_episodes_per_class(const tlv_episodes *e);          /* images of the smallest class */
-int tlv_episodes_channels(const tlv_episodes *e);
-int tlv_episodes_size(const tlv_episodes *e);
-tlv_recipe tlv_episodes_recipe(const tlv_episodes *e);
+int tlv_episodes_channels(const tlv_episodes *e);           /* of its images */
+int tlv_episodes_size(const tlv_episodes *e);               /* side of its images */
+tlv_recipe tlv_episodes_recipe(const tlv_episodes *e);      /* as it was opened with */
 
 /* TLV_OK if a and b share no class and no image (told by the hash of its pixels, before turning);
  * else TLV_ERR_ARG that names the first.  What meta-training and meta-testing must pass. */

@@ -21,11 +21,11 @@ extern "C" {
 typedef struct tlv_params tlv_params;
 
 int tlv_params_count(const tlv_params *p);                          /* entries, buffers included */
-const char *tlv_params_name(const tlv_params *p, int slot);
+const char *tlv_params_name(const tlv_params *p, int slot); /* "layer1.0.conv1.weight" */
 tlv_tensor *tlv_params_get(const tlv_params *p, int slot); /* NULL: a gradient that is zero */
 int tlv_params_find(const tlv_params *p, const char *name);         /* slot, or -1 */
-int tlv_params_is_buffer(const tlv_params *p, int slot);
-int tlv_params_is_frozen(const tlv_params *p, int slot);
+int tlv_params_is_buffer(const tlv_params *p, int slot);    /* 1: a running statistic */
+int tlv_params_is_frozen(const tlv_params *p, int slot);    /* 1: it gets no gradient */
 int64_t tlv_params_numel(const tlv_params *p,
                          int trainable_only); /* numbers in parameters, no buffers */
 void tlv_params_close(tlv_params *p);         /* accepts NULL; TLV_ERR_STATE while borrowed */
@@ -92,15 +92,16 @@ tlv_init tlv_init_trunc_normal(double std);                 /* cut at 2 std, as 
 tlv_init tlv_init_kaiming_uniform(double negative_slope);   /* torch.nn.Linear, Conv2d: sqrt(5) */
 tlv_init tlv_init_kaiming_normal(int fan_out); /* ReLU gain; He et al. 2015, arXiv:1502.01852 */
 tlv_init tlv_init_xavier_uniform(double gain);              /* Glorot & Bengio 2010 */
-tlv_init tlv_init_xavier_normal(double gain);
+tlv_init tlv_init_xavier_normal(double gain);               /* the same, normal */
 
 /* Collects names, shapes and inits; values are drawn at the end from (seed, name), so that a
  * parameter's start does not depend on what else is in the model. */
 typedef struct tlv_build tlv_build;
 tlv_build *tlv_build_begin(tlv_ctx *c, tlv_dtype d);
 void tlv_build_push(tlv_build *b, const char *name); /* "layer1" -> names begin with "layer1." */
-void tlv_build_pop(tlv_build *b);
+void tlv_build_pop(tlv_build *b);                           /* takes back the last push */
 int tlv_build_param(tlv_build *b, const char *name, tlv_shape s, tlv_init init);    /* the slot */
+/* An entry without gradient: a running statistic. */
 int tlv_build_buffer(tlv_build *b, const char *name, tlv_shape s, tlv_init init);
 tlv_params *tlv_build_end(tlv_build *b);                    /* frees b; NULL if anything failed */
 
@@ -126,8 +127,8 @@ typedef struct tlv_run {
 /* The parameter of a slot. */
 tlv_tensor *tlv_run_param(const tlv_run *r, int slot);
 
-tlv_stats *tlv_stats_open(tlv_ctx *c);
-void tlv_stats_close(tlv_stats *s);
+tlv_stats *tlv_stats_open(tlv_ctx *c);                      /* for tlv_run.stats */
+void tlv_stats_close(tlv_stats *s);                         /* accepts NULL */
 /* running = (1 - momentum) running + momentum batch, for each batch norm in call order, and forgets
  * them. p must be what the run used, or a set of the same schema.  r->stats may be NULL.  All or
  * nothing: after an error, one of its own too (TLV_ERR_NAME, TLV_ERR_STATE), what is pending is
@@ -152,6 +153,8 @@ void tlv_run_tap(const tlv_run *r, const char *name, tlv_tensor *x);     /* for 
 typedef struct tlv_linear_layer {
     int in, out, w, b;
 } tlv_linear_layer; /* b: -1 without bias */
+/* x [..,in] -> act(x w^T + b) [..,out] with w [out,in]: NAME.weight, NAME.bias.  torch.nn.Linear's
+ * init (Kaiming uniform, a = sqrt 5). */
 tlv_linear_layer tlv_linear_init(tlv_build *b, const char *name, int in, int out, int bias);
 tlv_tensor *tlv_linear_fwd(const tlv_run *r, const tlv_linear_layer *m, const tlv_tensor *x,
                            tlv_act act);
@@ -176,6 +179,8 @@ tlv_tensor *tlv_conv_bn_fwd(const tlv_run *r, const tlv_conv_layer *conv, const 
                             const tlv_tensor *x, const tlv_tensor *residual, tlv_act act);
 
 typedef struct tlv_ln_layer { int dim, gamma, beta; double eps; } tlv_ln_layer;
+/* Over the last axis, of dim numbers: NAME.weight (ones), NAME.bias (zeros).  Ba et al. 2016,
+ * arXiv:1607.06450. */
 tlv_ln_layer tlv_ln_init(tlv_build *b, const char *name, int dim, double eps);
 tlv_tensor *tlv_ln_fwd(const tlv_run *r, const tlv_ln_layer *m, const tlv_tensor *x);
 
@@ -229,15 +234,15 @@ tlv_model *tlv_model_open(tlv_ctx *c, const char *arch, tlv_model_opts o);
 void tlv_model_close(tlv_model *m);                         /* and its parameters; accepts NULL */
 
 const tlv_model_info *tlv_model_about(const tlv_model *m);  /* changes with new_head, set_recipe */
-const char *tlv_model_arch(const tlv_model *m);
-const char *tlv_model_dialect(const tlv_model *m);
-tlv_params *tlv_model_params(const tlv_model *m);
-int tlv_model_classes(const tlv_model *m);
+const char *tlv_model_arch(const tlv_model *m);             /* "resnet18" */
+const char *tlv_model_dialect(const tlv_model *m);          /* "torchvision" */
+tlv_params *tlv_model_params(const tlv_model *m);           /* the model's own: not to be closed */
+int tlv_model_classes(const tlv_model *m);                  /* of the head */
 int tlv_model_dim(const tlv_model *m);                      /* width of the features */
 /* 0: the weights came without a head, and none was made since: logits mean nothing. */
 int tlv_model_has_head(const tlv_model *m);
 const char *tlv_model_head(const tlv_model *m); /* "fc": its entries are fc.weight, fc.bias */
-const tlv_recipe *tlv_model_recipe(const tlv_model *m);
+const tlv_recipe *tlv_model_recipe(const tlv_model *m);     /* how it wants its images */
 void tlv_model_set_recipe(tlv_model *m, const tlv_recipe *r);   /* copied */
 const char *const *tlv_model_archs(void);                   /* names, NULL ends */
 

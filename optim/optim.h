@@ -41,6 +41,7 @@ tlv_adam_opts tlv_adam_defaults(
     void); /* 1e-3, 0.9, 0.999, 1e-8, 0  (Kingma & Ba 2015, arXiv:1412.6980) */
 tlv_adam_opts tlv_adamw_defaults(void);     /* the same with decoupled decay 0.01 */
 
+/* For sets of p's schema; moments start at zero.  NULL after an error. */
 tlv_optim *tlv_sgd_open(tlv_ctx *c, const tlv_params *p, tlv_sgd_opts o);
 tlv_optim *tlv_adam_open(tlv_ctx *c, const tlv_params *p, tlv_adam_opts o);
 void tlv_optim_close(tlv_optim *o);                                     /* accepts NULL */
@@ -87,6 +88,7 @@ tlv_status tlv_lbfgs(tlv_ctx *c, tlv_params *p, tlv_loss_fn loss, void *user, tl
 
 /* ---- schedules (schedule.c): the rate at step t of n, t from 0 ------------------------------- */
 
+/* lr gamma^floor(t / every) */
 double tlv_lr_step(double lr, int64_t t, int64_t every, double gamma);
 /* milestones ascending */
 double tlv_lr_multistep(double lr, int64_t t, const int64_t *milestones, int n, double gamma);

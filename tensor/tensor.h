@@ -2,8 +2,8 @@
  *
  * Conventions of every function in the library
  *   - A function that makes a tensor returns NULL on failure; the first failure stays in the
- * context (tlv_error, tlv_error_msg, tlv_error_hint) and later calls do nothing, so that
- * expressions nest and one check a step is enough.  Other functions return a tlv_status.
+ *     context (tlv_error, tlv_error_msg, tlv_error_hint) and later calls do nothing, so that
+ *     expressions nest and one check a step is enough.  Other functions return a tlv_status.
  *   - A tensor that a function returns belongs to the innermost open scope and dies with it.
  *     User code closes contexts, scopes and parameter sets, never tensors.
  *   - Shapes are listed outermost first.  "f32|f64" names the dtypes a function takes. */
@@ -67,7 +67,7 @@ typedef enum tlv_dtype {
     TLV_DTYPE_COUNT = 7
 } tlv_dtype;
 
-size_t tlv_dtype_size(tlv_dtype d);
+size_t tlv_dtype_size(tlv_dtype d);                         /* bytes of one element */
 const char *tlv_dtype_name(tlv_dtype d);    /* "f32" */
 
 typedef struct tlv_shape {
@@ -142,7 +142,7 @@ tlv_ctx *tlv_ctx_open(const tlv_ctx_opts *o);
  * Accepts NULL. */
 void tlv_ctx_close(tlv_ctx *c);
 
-int tlv_threads(const tlv_ctx *c);
+int tlv_threads(const tlv_ctx *c);                          /* the caller's included */
 const char *tlv_isa(const tlv_ctx *c);          /* "avx512" */
 /* Space-separated names of the instruction sets this CPU and this build both have; widest first. */
 const char *tlv_isa_available(void);
@@ -213,7 +213,7 @@ typedef struct tlv_mem_stats {
     int64_t tape_nodes;
 } tlv_mem_stats;
 
-tlv_mem_stats tlv_mem_get(const tlv_ctx *c);
+tlv_mem_stats tlv_mem_get(const tlv_ctx *c); /* now, and since the peaks were reset */
 void tlv_mem_reset_peak(tlv_ctx *c);        /* peaks restart from what is in use now */
 size_t tlv_mem_trim(tlv_ctx *c);            /* gives unused chunks back; returns their bytes */
 
@@ -221,10 +221,11 @@ size_t tlv_mem_trim(tlv_ctx *c);            /* gives unused chunks back; returns
 
 enum { TLV_WANT_GRAD = 1 };                 /* a leaf that tlv_grad may be asked about */
 
-tlv_tensor *tlv_empty(tlv_ctx *c, tlv_dtype d, tlv_shape s);
-tlv_tensor *tlv_zeros(tlv_ctx *c, tlv_dtype d, tlv_shape s);
-tlv_tensor *tlv_full(tlv_ctx *c, tlv_dtype d, tlv_shape s, double value);
+tlv_tensor *tlv_empty(tlv_ctx *c, tlv_dtype d, tlv_shape s); /* uninitialised: tlv_fill_ptr */
+tlv_tensor *tlv_zeros(tlv_ctx *c, tlv_dtype d, tlv_shape s); /* all 0 */
+tlv_tensor *tlv_full(tlv_ctx *c, tlv_dtype d, tlv_shape s, double value); /* all `value` */
 tlv_tensor *tlv_scalar(tlv_ctx *c, tlv_dtype d, double value);      /* shape () */
+/* start, start + step, ... up to but without stop: f32, f64, i32 or u8. */
 tlv_tensor *tlv_arange(tlv_ctx *c, tlv_dtype d, double start, double stop, double step);
 
 /* Copies row-major data.  flags: 0 or TLV_WANT_GRAD. */
@@ -253,11 +254,11 @@ tlv_tensor *tlv_copy_from(tlv_ctx *dst, const tlv_tensor *t);
 
 /* ---- reading tensors ------------------------------------------------------------------------- */
 
-int tlv_ndim(const tlv_tensor *t);
+int tlv_ndim(const tlv_tensor *t);                          /* axes; 0: a scalar */
 int64_t tlv_dim(const tlv_tensor *t, int axis);         /* axis may count from the end: -1 */
-int64_t tlv_numel(const tlv_tensor *t);
-tlv_shape tlv_shape_of(const tlv_tensor *t);
-tlv_dtype tlv_dtype_of(const tlv_tensor *t);
+int64_t tlv_numel(const tlv_tensor *t);                     /* elements */
+tlv_shape tlv_shape_of(const tlv_tensor *t);                /* all dims */
+tlv_dtype tlv_dtype_of(const tlv_tensor *t);                /* the type of its elements */
 int tlv_wants_grad(const tlv_tensor *t);                /* a leaf that wants one, or has history */
 
 /* The only element of t as a double; 0 and an error if there is more than one. */
@@ -345,15 +346,15 @@ int tlv_recipe_read(tlv_recipe *r, const char *text);
  * file, the tensor, the reason. */
 typedef struct tlv_file tlv_file;
 
-tlv_file *tlv_file_open(tlv_ctx *c, const char *path);
+tlv_file *tlv_file_open(tlv_ctx *c, const char *path);      /* NULL after an error */
 void tlv_file_close(tlv_file *f);                           /* accepts NULL */
 int tlv_file_count(const tlv_file *f); /* tensors, in the order of their data */
-const char *tlv_file_name(const tlv_file *f, int i);
-tlv_dtype tlv_file_dtype(const tlv_file *f, int i);
-tlv_shape tlv_file_shape(const tlv_file *f, int i);
+const char *tlv_file_name(const tlv_file *f, int i);        /* of tensor i; lives as long as f */
+tlv_dtype tlv_file_dtype(const tlv_file *f, int i);         /* of tensor i, as it is stored */
+tlv_shape tlv_file_shape(const tlv_file *f, int i);         /* of tensor i */
 int tlv_file_find(const tlv_file *f, const char *name);     /* index, or -1 */
-int tlv_file_meta_count(const tlv_file *f);
-const char *tlv_file_meta_key(const tlv_file *f, int i);
+int tlv_file_meta_count(const tlv_file *f);                 /* pairs in __metadata__ */
+const char *tlv_file_meta_key(const tlv_file *f, int i);    /* the key of pair i */
 const char *tlv_file_meta(const tlv_file *f, const char *key);      /* NULL if absent */
 /* A row-major copy in the file's dtype, in the innermost scope of c. */
 tlv_tensor *tlv_file_read(tlv_ctx *c, const tlv_file *f, int i);

@@ -353,7 +353,7 @@ typedef struct tlv_meta tlv_meta;
  * TLV_ERR_ARG for options out of range or such that the method does not have. */
 tlv_meta *tlv_meta_open(tlv_ctx *c, const tlv_model *m, tlv_meta_opts o);
 void tlv_meta_close(tlv_meta *l);                           /* accepts NULL */
-const tlv_meta_opts *tlv_meta_options(const tlv_meta *l);
+const tlv_meta_opts *tlv_meta_options(const tlv_meta *l);   /* as they are in force */
 int64_t tlv_meta_iteration(const tlv_meta *l);              /* outer steps done */
 /* What is meta-learned: the model's entries and after them the method's own ("rate.conv1.weight"
  * ...). */

@@ -10,7 +10,8 @@
 #   names       `names_with_underscores` (TLV_OK, tlvi_gemm, mark_live) and `tlv-program`s exist
 #   files       `folder/file.c` exists; "`name` (`folder/file.c`)" and "(`name` in `folder/file.c`)": name is there
 #   targets     `make target` exists
-#   made pages  ops.md is what OP_MANUAL prints, reference.md what the programs' --help says
+#   made pages  ops.md is what OP_MANUAL prints, reference.md what the programs' --help says, api/ what the headers
+#               say; every external function of LIBRARY is there, with a comment
 #
 # Each block, and each kind of check on each page, is one test; ends with "N passed, N failed, 0 skipped".
 set -u
@@ -169,6 +170,8 @@ done
 # shellcheck disable=SC2086
 ${RUN:-} "$manual" | diff - docs/ops.md | verdict "docs/ops.md is old: make manual"
 tests/tools/program_manual.sh "$BIN"/tlv-* | diff - docs/reference.md | verdict "docs/reference.md is old: make reference"
+python3 tests/tools/api_manual.py "$tmp/api" "$lib" | verdict "a public function without a comment or a header"
+diff -r "$tmp/api" docs/api | verdict "docs/api is old: make api"
 
 echo "$passed passed, $failed failed, 0 skipped"
 [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]
