@@ -255,8 +255,8 @@ def unique(name, seen):
 
 
 def symbols(library):
-    nm = subprocess.run([os.environ.get("NM", "nm"), "-g", "--defined-only", library], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                        check=True, encoding="ascii").stdout
+    nm = subprocess.run([os.environ.get("NM", "nm"), "-g", "--defined-only", library], check=True, encoding="ascii",
+                        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout
     return sorted({w[2] for w in map(str.split, nm.splitlines()) if len(w) == 3 and w[2].startswith("tlv_")})
 
 
