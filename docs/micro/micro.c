@@ -10,7 +10,8 @@
  * again: that is all there is to second order.
  *
  * In the library (autograd/): values are tensors, tape[] grows, every op has its line in ops.def, a
- * node keeps only the buffers that its gradient reads, and scopes give memory back. */
+ * node keeps only the buffers that its gradient reads, and scopes give memory back.  Next:
+ * docs/tour.md. */
 #include <math.h>
 #include <stdio.h>
 
