@@ -279,7 +279,7 @@ api:
 	$(say) GEN docs/api
 	$(Q)python3 tests/tools/api_manual.py docs/api
 
-## doc-check: code in README.md and docs/ compiles and runs, names and links exist, what is made is current
+## doc-check: code in README.md and docs/ compiles and runs, names, links, commands exist, made pages are current
 doc-check: $(LIB) $(MANUAL) $(TLV_PROGS)
 	$(Q)CC="$(CC)" RUN="$(RUN)" BIN=$(BIN) tests/tools/doc_check.sh $(LIB) $(MANUAL) $(THREAD_FLAGS_$(BACKEND))
 

@@ -6,10 +6,12 @@
 #   code        ```c blocks compile without a warning; those with a main are linked and run.  A block that
 #               includes internal headers sees ops.def with the TLV_OP lines of its page added.
 #   micro.c     compiles as it says and prints checked numbers
-#   links       relative links lead to files
-#   names       `names_with_underscores` (TLV_OK, tlvi_gemm, mark_live) and `tlv-program`s exist
+#   links       relative links lead to files, and to the heading that they name
+#   names       `names_with_underscores` (TLV_OK, tlvi_gemm, mark_live), `tlv_struct.field`s, `tlv-program`s and
+#               `learn-program`s exist
 #   files       `folder/file.c` exists; "`name` (`folder/file.c`)" and "(`name` in `folder/file.c`)": name is there
-#   targets     `make target` exists
+#   commands    in code and `in text`: the options of tlv-programs are in their --help, `make target VAR=x` has such
+#               a target and variable; an `--option` alone is some program's
 #   made pages  ops.md is what OP_MANUAL prints, reference.md what the programs' --help says, api/ what the headers
 #               say; every external function of LIBRARY is there, with a comment
 #
@@ -26,7 +28,8 @@ trap 'rm -rf "$tmp"' EXIT
 
 # shellcheck disable=SC2206  # CC may hold several words
 cc=(${CC:-cc} -std=c11 -Wall -Wextra -Wshadow -Wno-unused-function -Wno-missing-field-initializers -Werror)
-pages=(README.md docs/*.md)
+pages=(README.md docs/*.md docs/results/*.md)
+api=(docs/api/*.md)
 folders="tensor autograd nn optim data examples tests tlvision.h"
 [ -d transfer ] && folders="$folders transfer"
 
@@ -124,10 +127,13 @@ invented() { sed -nE 's/^    TLV_OP\( *([A-Z0-9_]+).*/\1/p' "$1" | tr '[:upper:]
 missing_names() {
     local own
     own=$(invented "$1")
-    spans "$1" | sed -E 's/[( ].*//' | grep -E '^([A-Za-z0-9]+_[A-Za-z0-9_]*[A-Za-z0-9]|tlv-[a-z]+)$' |
+    spans "$1" | sed -E 's/[( ].*//; s/^(tlv_[a-z0-9_]+)\.([a-z0-9_]+)$/\1\n@\2/' |
+        grep -E '^([A-Za-z0-9]+_[A-Za-z0-9_]*[A-Za-z0-9]|tlv-[a-z]+|learn-[0-9a-z_]+|@[a-z0-9_]+)$' |
         grep -viE "(^|_)(${own:-none})\$" | grep -v '_ID$' | sort -u | while read -r name; do
         case $name in
         tlv-*) [ -f "examples/${name#tlv-}.c" ] ;;
+        @*) cat ./*/*.h | grep -qw -e "${name#@}" ;;
+        learn-*) [ -f "examples/learn/${name#learn-}.c" ] ;;
         # shellcheck disable=SC2086  # the list is meant to be split
         *) grep -rqw --include='*.[ch]' --include='*.inc' --include='*.def' -e "$name" $folders ||
                [ -f "tests/$name.c" ] || grep -qw -e "$name" Makefile ;;
@@ -153,18 +159,85 @@ misplaced_names() {
         done
 }
 
-missing_targets() {
-    { spans "$1"; grep -E '^    make ' "$1"; } | grep -oE '^ *make [a-z-]+' | awk '{ print $2 }' | sort -u |
-        while read -r target; do grep -qE "^$target:" Makefile || echo "make $target"; done
+# ---- headings ------------------------------------------------------------------------------------------------
+
+# "page#heading" of each heading, as GitHub names them: the second of a name is name-1.
+headings() {
+    awk '/^```/ { code = !code; next }
+        FNR == 1 { split("", seen); code = 0 }
+        !code && /^#+ / {
+            sub(/^#+ /, "")
+            name = tolower($0)
+            gsub(/[^a-z0-9_ -]/, "", name)
+            gsub(/ /, "-", name)
+            n = seen[name]++
+            print FILENAME "#" (n ? name "-" n : name)
+        }' "$@"
 }
+
+# Links of page $1 to headings, as "page#heading" from the root of the tree.
+heading_links() {
+    awk '/^```/ { code = !code; next } !code' "$1" | grep -oE '\]\([^)]*#[^)]+\)' | sed 's/^](//; s/)$//' |
+        grep -vE '^[a-z]+://' | sort -u | awk -v page="$1" '{
+            file = substr($0, 1, index($0, "#") - 1)
+            dir = page
+            if (!sub(/\/[^\/]*$/, "/", dir)) dir = ""
+            path = file == "" ? page : dir file
+            while (sub(/[^\/]+\/\.\.\//, "", path)) { }
+            print path "#" substr($0, index($0, "#") + 1)
+        }'
+}
+
+# ---- commands ------------------------------------------------------------------------------------------------
+
+mkdir "$tmp/help"
+for p in "$BIN"/tlv-*; do
+    # shellcheck disable=SC2086
+    ${RUN:-} "$p" --help | grep -oE '^  --[a-z0-9-]+' | tr -d ' ' >"$tmp/help/${p##*/}"
+done
+grep -ohE -e '--[a-z][a-z0-9-]+' tests/tools/*.sh tests/tools/*.py | cat - "$tmp"/help/* | sort -u >"$tmp/options"
+
+# Commands of page $1, a line each, without quoted words, comments and variables in front: what stands in code blocks
+# (fenced or indented, over several lines with \), and `in text`, there also over the end of a line.
+commands() {
+    { awk '/^```/ { code = !code; next } code || /^    /' "$1" | sed -e ':a' -e '/\\$/N; s/\\\n//; ta' | sed -E 's/^ +//; s/(  *#| {3,}[^ -]).*//'
+      awk '/^```/ { code = !code; next } !code && !/^    / { print }' "$1" |
+          awk -v RS= '{ gsub(/\n */, " "); print }' | grep -oE '`[^`]+`' | tr -d '`'
+    } | sed -E "s/\"[^\"]*\"|'[^']*'/X/g; s/(&&|;)/\n/g" |
+        sed -E 's/^ *(\$ )?//; s/^([A-Z_]+=[^ ]* +)*//' | grep -E '^((build/bin/)?tlv-[a-z]+|make|--[a-z])( |$|[a-z-])'
+}
+
+wrong_commands() {
+    commands "$1" | sort -u | while read -r -a words; do
+        name=${words[0]##*/}
+        for w in "${words[@]:1}"; do
+            w=${w//[()\[\],]/}
+            case $name:$w in
+            tlv-*:--[a-z]*) grep -qxe "${w%%=*}" "$tmp/help/$name" 2>/dev/null || echo "$name has no ${w%%=*}" ;;
+            make:-*) ;;
+            make:*=*) grep -qw -e "${w%%=*}" Makefile || echo "make knows no ${w%%=*}" ;;
+            make:[a-z]*) grep -qE "^$w:" Makefile || echo "make $w" ;;
+            esac
+        done
+        case $name in
+        --*) grep -qxe "$(grep -oE '^--[a-z0-9-]+' <<<"$name")" "$tmp/options" || echo "no program has $name" ;;
+        esac
+    done
+}
+
+headings "${pages[@]}" "${api[@]}" CHANGELOG.md >"$tmp/headings"
+for page in "${api[@]}" CHANGELOG.md; do dead_links "$page" | verdict "$page: a link leads nowhere"; done
+for page in "${pages[@]}" "${api[@]}" CHANGELOG.md; do
+    heading_links "$page" | grep -vxFf "$tmp/headings" | verdict "$page: a link to a heading that is not there"
+done
 
 for page in "${pages[@]}"; do
     dead_links "$page" | verdict "$page: a link leads nowhere"
+    wrong_commands "$page" | verdict "$page: a command that does not exist so"
     case $page in docs/ops.md | docs/reference.md) continue ;; esac         # made, not written
     missing_names "$page" | verdict "$page: a name that does not exist"
     missing_files "$page" | verdict "$page: a file that does not exist"
     misplaced_names "$page" | verdict "$page: a name is not where the page says"
-    missing_targets "$page" | verdict "$page: a target that make does not know"
 done
 
 # shellcheck disable=SC2086
