@@ -242,7 +242,7 @@ endif
 ifneq ($(wildcard examples/demo.c),)
 .PHONY: demo
 ## demo: a first look: a small network learns drawn shapes, in seconds
-demo: $(BIN)/tlv-demo
+demo: $(BIN)/tlv-demo $(PROGS)
 	$(Q)$(RUN) $(BIN)/tlv-demo
 endif
 

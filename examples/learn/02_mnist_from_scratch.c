@@ -2,8 +2,8 @@
  *
  *     build/bin/learn-02_mnist_from_scratch IMAGES LABELS [TEST_IMAGES TEST_LABELS]
  *
- * takes MNIST's IDX files, unpacked (gunzip *.gz).  After 3 epochs 97.8 % of the test images are
- * right.  Before: 01_tensor_and_gradient.c.  Next: 03_fine_tune.c. */
+ * takes MNIST's IDX files, plain or .gz.  After 3 epochs 97.8 % of the test images are right.
+ * Before: 01_tensor_and_gradient.c.  Next: 03_fine_tune.c. */
 #include <stdio.h>
 #include <stdlib.h>
 

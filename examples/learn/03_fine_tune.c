@@ -10,6 +10,7 @@
  * 3. The same network from nothing, on the same images: it still guesses.
  *
  * docs/transfer.md has the equations; tlv-probe and tlv-finetune do this for your photographs.
+ * Leaves five_shapes.safetensors.
  * Before: 02_mnist_from_scratch.c.  Next: 04_own_layer.c. */
 #include <stdio.h>
 #include <stdlib.h>
