@@ -162,7 +162,7 @@ int64_t tlv_dataset_size(const tlv_dataset *d);             /* images */
 int tlv_dataset_classes(const tlv_dataset *d);              /* 0: no labels */
 /* Height, width, channels; 0, 0, 3 for a set of files, whose images differ. */
 void tlv_dataset_image_shape(const tlv_dataset *d, int *h, int *w, int *channels);
-const char *tlv_dataset_class_name(const tlv_dataset *d, int k);
+const char *tlv_dataset_class_name(const tlv_dataset *d, int k); /* "?" where k is none */
 int64_t tlv_dataset_class_count(const tlv_dataset *d, int k);   /* examples of class k */
 const char *tlv_dataset_text(const tlv_dataset *d);         /* one line: what was read */
 int tlv_dataset_label(const tlv_dataset *d, int64_t i);     /* -1: unknown */

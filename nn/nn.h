@@ -84,10 +84,10 @@ typedef enum tlv_init_kind {
 /* a: the value, bound, standard deviation or negative slope / gain that the kind takes; fans follow
  * PyTorch's rule (dim 1 x receptive field in, dim 0 x receptive field out). */
 typedef struct tlv_init { tlv_init_kind kind; double a; int fan_out; } tlv_init;
-tlv_init tlv_init_zeros(void);
-tlv_init tlv_init_ones(void);
-tlv_init tlv_init_uniform(double bound);
-tlv_init tlv_init_normal(double std);
+tlv_init tlv_init_zeros(void);                              /* all 0 */
+tlv_init tlv_init_ones(void);                               /* all 1 */
+tlv_init tlv_init_uniform(double bound);                    /* -bound .. bound */
+tlv_init tlv_init_normal(double std);                       /* mean 0 */
 tlv_init tlv_init_trunc_normal(double std);                 /* cut at 2 std, as timm */
 tlv_init tlv_init_kaiming_uniform(double negative_slope);   /* torch.nn.Linear, Conv2d: sqrt(5) */
 tlv_init tlv_init_kaiming_normal(int fan_out); /* ReLU gain; He et al. 2015, arXiv:1502.01852 */
@@ -141,11 +141,11 @@ int64_t tlv_stats_discarded(const tlv_stats *s);    /* how many are forgotten, b
  * features and Grad-CAM.  A pattern (at most 255 characters) chooses what is kept, at most 64
  * tensors (then TLV_ERR_LIMIT). */
 tlv_taps *tlv_taps_open(tlv_ctx *c, const char *pattern);
-void tlv_taps_close(tlv_taps *t);
-void tlv_taps_clear(tlv_taps *t);
-int tlv_taps_count(const tlv_taps *t);
-const char *tlv_taps_name(const tlv_taps *t, int i);
-tlv_tensor *tlv_taps_get(const tlv_taps *t, int i);
+void tlv_taps_close(tlv_taps *t);                           /* accepts NULL */
+void tlv_taps_clear(tlv_taps *t);                           /* forgets what it holds */
+int tlv_taps_count(const tlv_taps *t);                      /* tensors it holds */
+const char *tlv_taps_name(const tlv_taps *t, int i);        /* in the order of the calls */
+tlv_tensor *tlv_taps_get(const tlv_taps *t, int i);         /* the tensor of that name */
 void tlv_run_tap(const tlv_run *r, const char *name, tlv_tensor *x);     /* for forward functions */
 
 /* ---- layers (layers.c) ----------------------------------------------------------------------- */
@@ -160,7 +160,8 @@ tlv_tensor *tlv_linear_fwd(const tlv_run *r, const tlv_linear_layer *m, const tl
                            tlv_act act);
 
 typedef struct tlv_conv_layer { int in, out, k, w, b; tlv_conv2d_opts o; } tlv_conv_layer;
-/* torch.nn.Conv2d's init (Kaiming uniform, a = sqrt 5). */
+/* x [B,in,H,W] -> [B,out,OH,OW], a filter of k x k: NAME.weight, NAME.bias.
+ * torch.nn.Conv2d's init (Kaiming uniform, a = sqrt 5). */
 tlv_conv_layer tlv_conv_init(tlv_build *b, const char *name, int in, int out, int k,
                              tlv_conv2d_opts o, int bias);
 tlv_tensor *tlv_conv_fwd(const tlv_run *r, const tlv_conv_layer *m, const tlv_tensor *x);

@@ -49,9 +49,9 @@ void tlv_optim_close(tlv_optim *o);                                     /* accep
 /* All or nothing.  p, g: the schema the optimizer was opened with (else TLV_ERR_NAME); NULL is
  * TLV_ERR_ARG. */
 tlv_status tlv_optim_step(tlv_ctx *c, tlv_optim *o, tlv_params *p, const tlv_params *g);
-void tlv_optim_set_lr(tlv_optim *o, double lr);
-double tlv_optim_lr(const tlv_optim *o);
-int64_t tlv_optim_steps(const tlv_optim *o);
+void tlv_optim_set_lr(tlv_optim *o, double lr);             /* of the steps to come */
+double tlv_optim_lr(const tlv_optim *o);                    /* the rate now */
+int64_t tlv_optim_steps(const tlv_optim *o);                /* steps done */
 int tlv_optim_skipped(const tlv_optim *o); /* parameters without gradient in the last step */
 
 /* For checkpoints: moment sets (0: momentum or first, 1: second; NULL past the last), and steps a

@@ -246,8 +246,8 @@ tlv_status tlv_finetune_resume(tlv_finetune *t, const char *checkpoint);
 /* Goes on until the last epoch ended or a callback stopped it, which is no error: state->stopped
  * tells.  A loss that is not finite is TLV_ERR_ARG with its place. */
 tlv_status tlv_finetune_run(tlv_finetune *t);
-const tlv_finetune_state *tlv_finetune_now(const tlv_finetune *t);
-const tlv_finetune_opts *tlv_finetune_options(const tlv_finetune *t);
+const tlv_finetune_state *tlv_finetune_now(const tlv_finetune *t); /* also in callbacks */
+const tlv_finetune_opts *tlv_finetune_options(const tlv_finetune *t); /* in force */
 void tlv_finetune_close(tlv_finetune *t);                   /* accepts NULL; m stays */
 
 /* ---- learning to learn: parts (inner_loop.c, task_mean.c) ------------------------------------- *
