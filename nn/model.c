@@ -10,7 +10,7 @@
 static const struct {
     const tlvi_arch *at;
     int n;
-} FAMILIES[] = { { tlvi_resnet_cifar, 4 }, { tlvi_resnet, 3 }, { &tlvi_mobilenet_v2, 1 },
+} FAMILIES[] = { { tlvi_resnet_cifar, 4 }, { tlvi_resnet, 4 }, { &tlvi_mobilenet_v2, 1 },
                  { &tlvi_squeezenet, 1 }, { tlvi_conv4, 3 },
                  { tlvi_vit, 4 } };
 enum { N_FAMILIES = sizeof FAMILIES / sizeof FAMILIES[0] };
@@ -239,6 +239,7 @@ tlv_params *tlv_model_params(const tlv_model *m) { return m->params; }
 int tlv_model_classes(const tlv_model *m) { return m->info.classes; }
 int tlv_model_dim(const tlv_model *m) { return m->info.dim; }
 int tlv_model_has_head(const tlv_model *m) { return m->info.has_head; }
+void tlv_model_drop_head(tlv_model *m) { m->info.has_head = 0; }
 const char *tlv_model_head(const tlv_model *m) { return m->arch->head; }
 const tlv_recipe *tlv_model_recipe(const tlv_model *m) { return &m->info.recipe; }
 void tlv_model_set_recipe(tlv_model *m, const tlv_recipe *r) { m->info.recipe = *r; }

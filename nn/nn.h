@@ -261,6 +261,8 @@ tlv_tensor *tlv_model_features(const tlv_run *r, const tlv_model *m, const tlv_t
 /* Replaces the head by a fresh linear one for so many classes; keeps all else (numbers, frozen
  * flags, recipe, dialect), forgets the names of the classes. */
 tlv_status tlv_model_new_head(tlv_ctx *c, tlv_model *m, int classes);
+/* What the head knows is of no use to others: tlv_model_has_head is 0 from now on. */
+void tlv_model_drop_head(tlv_model *m);
 
 /* ---- files (load.c) -------------------------------------------------------------------------- */
 

@@ -250,6 +250,47 @@ const tlv_finetune_state *tlv_finetune_now(const tlv_finetune *t); /* also in ca
 const tlv_finetune_opts *tlv_finetune_options(const tlv_finetune *t); /* in force */
 void tlv_finetune_close(tlv_finetune *t);                   /* accepts NULL; m stays */
 
+/* ---- pre-training on drawn patterns (pretraining.c) -------------------------------------------- *
+ * A model without photographs: it learns which categories of drawn patterns (data.h) are in an
+ * image.  Each image is drawn for its step and never again.  As in fine-tuning a run that was
+ * stopped and resumed ends in the same bits. */
+
+typedef struct tlv_pretrain tlv_pretrain;
+
+/* Start from tlv_pretrain_defaults.  Strings must live until tlv_pretrain_close. */
+typedef struct tlv_pretrain_opts {
+    tlv_patterns_opts patterns;
+    int64_t steps, batch, warmup;       /* steps, images a step, steps */
+    double lr, weight_decay;            /* AdamW; a cosine to 0; biases and batch norms do not
+                                           decay */
+    const char *checkpoint; /* path of a file to resume from, written at the end and at a stop; NULL */
+    double checkpoint_seconds;          /* and after so many seconds; 0: not */
+    const char *const *meta;            /* for the checkpoint: key, value ... NULL; or NULL */
+    int (*on_step)(void *user, const tlv_pretrain *t);  /* anything but 0 stops the run; or NULL */
+    void *user;
+} tlv_pretrain_opts;
+tlv_pretrain_opts tlv_pretrain_defaults(void);
+
+typedef struct tlv_pretrain_state {
+    int64_t step, steps;                /* done, of so many */
+    double loss;                        /* binary cross-entropy over the last hundred steps */
+    double found;                       /* of n categories in an image, the share among its n
+                                           highest scores (R-precision), over the same steps */
+    double lr;
+    int stopped;
+} tlv_pretrain_state;
+
+/* m gets a new head, a score for each category, and learns in place; it must outlive the run.  Its
+ * recipe says how images are drawn (size) and normalised.  NULL after an error. */
+tlv_pretrain *tlv_pretrain_open(tlv_ctx *c, tlv_model *m, tlv_pretrain_opts o);
+/* Takes up a checkpoint of a run with the same model and options but for paths and callbacks;
+ * anything else is TLV_ERR_STATE.  TLV_ERR_IO, TLV_ERR_FORMAT: the file. */
+tlv_status tlv_pretrain_resume(tlv_pretrain *t, const char *checkpoint);
+/* Goes on until the last step or a stop, which is no error: state->stopped tells. */
+tlv_status tlv_pretrain_run(tlv_pretrain *t);
+const tlv_pretrain_state *tlv_pretrain_now(const tlv_pretrain *t);
+void tlv_pretrain_close(tlv_pretrain *t);                   /* accepts NULL; m stays */
+
 /* ---- learning to learn: parts (inner_loop.c, task_mean.c) ------------------------------------- *
  * A model is a pure function of its parameters, and every gradient has a gradient: so an inner loop
  * is a loop, and the gradient through it is a gradient.  docs/meta-learning.md derives it. */

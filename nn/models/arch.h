@@ -67,7 +67,7 @@ typedef struct tlvi_arch {
     int (*detect)(const tlvi_names *f, int variant, tlv_model_info *found);
 } tlvi_arch;
 
-extern const tlvi_arch tlvi_resnet_cifar[4], tlvi_resnet[3], tlvi_mobilenet_v2, tlvi_squeezenet,
+extern const tlvi_arch tlvi_resnet_cifar[4], tlvi_resnet[4], tlvi_mobilenet_v2, tlvi_squeezenet,
     tlvi_conv4[3], tlvi_vit[4];
 
 /* ---- the model itself (model.c) -------------------------------------------------------------- */

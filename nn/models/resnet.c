@@ -1,11 +1,13 @@
 /* resnet.c -- ResNet-18, -34, -50 (He et al. 2015, arXiv:1512.03385) as torchvision has them: a
- * bottleneck's stride is on its 3x3 convolution ("v1.5").  Names: conv1, bn1,
+ * bottleneck's stride is on its 3x3 convolution ("v1.5").  ResNet-10 has one block a stage (Simon et
+ * al. 2016, arXiv:1612.01452).  A width scales all channels.  Names: conv1, bn1,
  * layer{1..4}.{i}.{conv,bn}{1,2,3}, layer{1..4}.0.downsample.{0,1}, fc. */
+#include <math.h>
 #include <stdio.h>
 
 #include "nn/models/arch.h"
 
-enum { STAGES = 4, MAX_BLOCKS = 6 };
+enum { STAGES = 4, MAX_BLOCKS = 6, FILTERS = 64 };
 
 typedef struct block {
     int n;                                  /* convolutions: 2 basic, 3 bottleneck */
@@ -23,7 +25,8 @@ typedef struct resnet {
 } resnet;
 
 static const struct { int depth, n, blocks[STAGES]; } SIZES[] = {
-    { 18, 2, { 2, 2, 2, 2 } }, { 34, 2, { 3, 4, 6, 3 } }, { 50, 3, { 3, 4, 6, 3 } },
+    { 10, 2, { 1, 1, 1, 1 } }, { 18, 2, { 2, 2, 2, 2 } }, { 34, 2, { 3, 4, 6, 3 } },
+    { 50, 3, { 3, 4, 6, 3 } },
 };
 
 static void conv_bn(block *m, tlv_build *b, int i, int in, int out, int k, int stride)
@@ -61,10 +64,15 @@ static int block_init(block *m, tlv_build *b, int n, int in, int width, int stri
     return out;
 }
 
+static int filters(const tlv_model_info *info)
+{
+    int n = (int)lround(FILTERS * info->width);
+    return n > 0 ? n : 1;
+}
+
 static int dim(int depth, const tlv_model_info *info)
 {
-    (void)info;
-    return depth >= 50 ? 2048 : 512;
+    return (depth >= 50 ? 32 : 8) * filters(info);
 }
 
 static void init(void *module, tlv_build *b, int depth, const tlv_model_info *info)
@@ -72,10 +80,10 @@ static void init(void *module, tlv_build *b, int depth, const tlv_model_info *in
     resnet *m = module;
     int size = 0;
     while (SIZES[size].depth != depth) size++;
-    m->conv1 = tlv_conv_init(b, "conv1", 3, 64, 7,
+    int in = filters(info), first = in;
+    m->conv1 = tlv_conv_init(b, "conv1", 3, in, 7,
                              (tlv_conv2d_opts){ .stride = 2, .pad = { 3, 3, 3, 3 } }, 0);
-    m->bn1 = tlv_bn_init(b, "bn1", 64);
-    int in = 64;
+    m->bn1 = tlv_bn_init(b, "bn1", in);
     for (int s = 0; s < STAGES; s++) {
         char name[16];
         m->blocks[s] = SIZES[size].blocks[s];
@@ -84,7 +92,7 @@ static void init(void *module, tlv_build *b, int depth, const tlv_model_info *in
             tlv_build_push(b, name);
             snprintf(name, sizeof name, "%d", i);
             tlv_build_push(b, name);
-            in = block_init(&m->at[s][i], b, SIZES[size].n, in, 64 << s, s > 0 && i == 0 ? 2 : 1);
+            in = block_init(&m->at[s][i], b, SIZES[size].n, in, first << s, s > 0 && i == 0 ? 2 : 1);
             tlv_build_pop(b);
             tlv_build_pop(b);
         }
@@ -132,8 +140,11 @@ static int detect(const tlvi_names *f, int depth, tlv_model_info *found)
 {
     int size = 0;
     while (SIZES[size].depth != depth) size++;
-    if (!tlvi_names_head(f, "fc.weight", SIZES[size].n == 3 ? 2048 : 512, found)) return 0;
-    if (tlvi_names_find(f, "conv1.weight") < 0) return 0;
+    int w = tlvi_names_find(f, "conv1.weight");
+    if (w < 0 || f->shape[w].ndim != 4 || f->shape[w].dim[0] < 1 || f->shape[w].dim[0] > 1024)
+        return 0;
+    found->width = (double)f->shape[w].dim[0] / FILTERS;
+    if (!tlvi_names_head(f, "fc.weight", dim(depth, found), found)) return 0;
     for (int s = 0; s < STAGES; s++) {
         char pattern[40];
         snprintf(pattern, sizeof pattern, "layer%d.%%d.conv2.weight", s + 1);
@@ -150,7 +161,8 @@ static const tlvi_dialect PYTORCH = {
 #define ENTRY(layers)                                                                              \
     {                                                                                              \
         .name = "resnet" #layers, .head = "fc", .classes = 1000, .dialect = &PYTORCH,              \
-        .n_dialects = 1, .bytes = sizeof(resnet), .variant = layers, .dim = dim, .init = init,     \
+        .n_dialects = 1, .settings = TLVI_SET_WIDTH, .bytes = sizeof(resnet), .variant = layers,   \
+        .dim = dim, .init = init,                                                                  \
         .features = features, .classify = classify, .detect = detect                               \
     }
-const tlvi_arch tlvi_resnet[3] = { ENTRY(18), ENTRY(34), ENTRY(50) };
+const tlvi_arch tlvi_resnet[4] = { ENTRY(10), ENTRY(18), ENTRY(34), ENTRY(50) };
