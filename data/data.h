@@ -121,6 +121,8 @@ typedef struct tlv_dataset tlv_dataset;
  *                         needs no labels; no splits: any gives everything
  *   shapes:N              N drawn images a class (shapes.c): ten classes of shapes, 32x32 RGB, no
  *                         files
+ *   patterns:N            N drawn images of each of 300 categories (patterns.c), one in an image,
+ *                         64x64 RGB, no files
  *   folder:DIR            DIR/CLASS/FILE, or DIR/{train,val,test}/CLASS/FILE; a description that is
  *                         the path of a folder is taken as this
  *   csv:FILE              lines "path,label" or "path,label,split"
@@ -217,6 +219,35 @@ typedef struct tlv_batch_opts {
  * cannot be decoded is an error that names it (the first in the batch's order). */
 tlv_batch tlv_dataset_batch(tlv_ctx *c, const tlv_dataset *d, const int64_t *index, int64_t from,
                             int64_t n, tlv_batch_opts o);
+
+/* ---- drawn patterns (patterns.c; fractals.c, contours.c, leaves.c) ---------------------------- *
+ * Images to learn from without photographs: fractals and wavy contours on varied grounds, some in
+ * an image, each of a category that is to be recognised.  docs/patterns.md shows them. */
+
+typedef struct tlv_patterns tlv_patterns;
+
+typedef struct tlv_patterns_opts {
+    int fractals, contours;     /* categories of each, up to 100000; 0, 0: 200 and 100 */
+    int objects;                /* at most so many in an image, 1 to 16; 0: 4 */
+    tlv_rng_key key;            /* of the categories */
+} tlv_patterns_opts;
+
+/* Draws the categories' numbers.  NULL after an error (TLV_ERR_ARG, TLV_ERR_NOMEM). */
+tlv_patterns *tlv_patterns_open(tlv_ctx *c, tlv_patterns_opts o);
+void tlv_patterns_close(tlv_patterns *p);                   /* accepts NULL */
+int tlv_patterns_labels(const tlv_patterns *p);             /* fractals + contours */
+
+/* The image of this key, pixels [size,size,3], size 16 to 512; label [labels] (or NULL) becomes 1
+ * for each category that can be seen in it, else 0.  Depends on the set's options, size and key
+ * alone; tasks on child contexts may draw at the same time. */
+tlv_status tlv_pattern_draw(tlv_ctx *c, const tlv_patterns *p, int size, tlv_rng_key key,
+                            uint8_t *pixels, float *label);
+/* The images of tlv_rng_fold(key, 0 .. n-1): *x [n,3,S,S] f32 in channels-last memory, size and
+ * normalisation by the recipe, *y [n,labels] f32; of the innermost scope, NULL after an error.
+ * Drawn in parallel: the same bits at any number of threads. */
+tlv_status tlv_patterns_batch(tlv_ctx *c, const tlv_patterns *p, int64_t n,
+                              const tlv_recipe *recipe, tlv_rng_key key, tlv_tensor **x,
+                              tlv_tensor **y);
 
 /* ---- episodes (episodes.c) ------------------------------------------------------------------- *
  * Small classification tasks for learning to learn (Vinyals et al. 2016, arXiv:1606.04080): N-way,

@@ -108,15 +108,16 @@ unsigned tlvi_pick_splits(tlv_ctx *c, const char *what, unsigned have, const cha
 
 /* ---- descriptions ---------------------------------------------------------------------------- */
 
-typedef enum kind { CIFAR10, IDX, SHAPES, FOLDER, CSV, NOTHING } kind;
+typedef enum kind { CIFAR10, IDX, SHAPES, PATTERNS, FOLDER, CSV, NOTHING } kind;
 
-#define KINDS "write folder:DIR or a folder's path, csv:FILE, cifar10:DIR, idx:IMAGES,LABELS or "  \
-              "shapes:N"
+#define KINDS "write folder:DIR or a folder's path, csv:FILE, cifar10:DIR, idx:IMAGES,LABELS, "   \
+              "shapes:N or patterns:N"
 
 /* What a description names; *rest: behind the colon. */
 static kind kind_of(const char *what, const char **rest)
 {
-    static const char *const names[] = { "cifar10:", "idx:", "shapes:", "folder:", "csv:" };
+    static const char *const names[] = { "cifar10:", "idx:", "shapes:", "patterns:", "folder:",
+                                         "csv:" };
     for (int k = 0; k < NOTHING; k++)
         if (strncmp(what, names[k], strlen(names[k])) == 0) {
             *rest = what + strlen(names[k]);
@@ -139,14 +140,16 @@ static tlv_status open_idx(tlv_dataset *d, const char *rest)
     return tlvi_read_idx(d, images, comma ? comma + 1 : NULL);
 }
 
-static tlv_status open_shapes(tlv_dataset *d, const char *rest, const char *split)
+static tlv_status open_drawn(tlv_dataset *d, kind k, const char *rest, const char *split)
 {
     char *end;
     long n = strtol(rest, &end, 10);
+    const char *name = k == SHAPES ? "shapes" : "patterns";
     TLVI_CHECK(d->c, end != rest && *end == 0 && n > 0 && n <= 100000, TLV_ERR_ARG,
-               "write shapes:100 for 100 images a class",
-               "shapes:%s: the number of images is 1 to 100000", rest);
-    return tlvi_draw_shapes(d, n, split);
+               k == SHAPES ? "write shapes:100 for 100 images a class"
+                           : "write patterns:10 for 10 images a category",
+               "%s:%s: the number of images is 1 to 100000", name, rest);
+    return k == SHAPES ? tlvi_draw_shapes(d, n, split) : tlvi_draw_patterns(d, n, split);
 }
 
 static tlv_status open_kind(tlv_dataset *d, const char *what, const char *split)
@@ -157,11 +160,12 @@ static tlv_status open_kind(tlv_dataset *d, const char *what, const char *split)
                 || strcmp(split, "test") == 0;
     TLVI_CHECK(d->c, known, TLV_ERR_ARG, "splits are train, val and test",
                "%s: there is no split '%s'", tlvi_path_str(what).s, split);
-    // These two have a train and a test split, which then stands for val
+    // Some have a train and a test split, which then stands for val
     const char *two = split && strcmp(split, "val") == 0 ? "test" : split;
     switch (k) {
     case CIFAR10: return tlvi_read_cifar10(d, rest, two);
-    case SHAPES: return open_shapes(d, rest, two);
+    case SHAPES:
+    case PATTERNS: return open_drawn(d, k, rest, two);
     case IDX: return open_idx(d, rest);
     case FOLDER: return tlvi_read_folder(d, rest, split);
     case CSV: return tlvi_read_csv(d, rest, split);
