@@ -63,12 +63,33 @@ static void write_plan(tlv_pretrain *t)
              (unsigned long long)tlv_rng_stream(t->c, "patterns").k);
 }
 
+/* A category is in an image seldom: scores that begin there (Lin et al. 2017, arXiv:1708.02002,
+ * section 3.3). */
+static const double SELDOM = 0.01;
+
+static tlv_status begin_seldom(tlv_pretrain *t)
+{
+    tlv_ctx *c = t->c;
+    char name[80];
+    tlv_params *p = tlv_model_params(t->m);
+    snprintf(name, sizeof name, "%s.bias", tlv_model_head(t->m));
+    int slot = tlv_params_find(p, name);
+    tlv_scope s = tlv_scope_begin_with(c, TLV_NO_GRAD);
+    if (slot >= 0) {
+        const tlv_tensor *b = tlv_params_get(p, slot);
+        tlv_params_set(c, p, slot, tlv_affine(c, b, 0, log(SELDOM / (1 - SELDOM))));
+    }
+    tlv_scope_end(c, s);
+    return c->err;
+}
+
 static tlv_status open_run(tlv_pretrain *t)
 {
     tlv_ctx *c = t->c;
     t->patterns = tlv_patterns_open(c, t->o.patterns);
     if (!t->patterns || tlv_model_new_head(c, t->m, tlv_patterns_labels(t->patterns)) != TLV_OK)
         return c->err;
+    if (begin_seldom(t) != TLV_OK) return c->err;
     tlv_params_unfreeze(tlv_model_params(t->m), "*");
     tlv_group flat[] = { { "*.bias,*bn*.weight,*downsample.1.weight", 1, 0 } };   // no decay
     tlv_adam_opts a = tlv_adamw_defaults();
