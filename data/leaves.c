@@ -1,6 +1,6 @@
-/* leaves.c -- the ground under patterns, and what lies over them: plain colours, slopes, soft noise,
- * and dead leaves, shapes that cover one another with as many of a size as r^-3 (Lee, Mumford, Huang
- * 2001, Int. J. Computer Vision 41; Baradad et al. 2021, arXiv:2106.05963). */
+/* leaves.c -- the ground under patterns, and what lies over them: plain colours, slopes, soft
+ * noise, and dead leaves, shapes that cover one another with as many of a size as r^-3 (Lee,
+ * Mumford, Huang 2001, Int. J. Computer Vision 41; Baradad et al. 2021, arXiv:2106.05963). */
 #include "data/patterns.h"
 
 enum { PLAIN, SLOPE, NOISE, LEAVES, GROUNDS, OCTAVES = 3, GRID = 17 };
@@ -61,7 +61,7 @@ static void noise(tlvi_sheet *s, const float a[3], const float b[3], tlvi_dice *
 
 /* ---- leaves ---------------------------------------------------------------------------------- */
 
-/* One leaf: a disc, a turned rectangle or a triangle of radius r; its pixels become the ground's. */
+/* One leaf: a disc, a turned rectangle or a triangle of radius r; its pixels are the ground's. */
 static void leaf(tlvi_sheet *s, float x, float y, float r, tlvi_dice *d)
 {
     float t[2], color[3], thin = tlvi_dice_in(d, 0.4f, 1);

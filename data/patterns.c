@@ -1,6 +1,6 @@
 /* patterns.c -- drawn images to learn from without photographs: some fractals and contours on a
- * ground, each of a category that is to be recognised, several in an image (Anderson & Farrell 2022,
- * arXiv:2110.03091, section 3.3, "MultiGenerator").
+ * ground, each of a category that is to be recognised, several in an image (Anderson & Farrell
+ * 2022, arXiv:2110.03091, section 3.3, "MultiGenerator").
  *
  * Categories are made once, from a key; an image from another.  A label counts what can be seen: an
  * object that others have covered, or that is only some specks, has none. */

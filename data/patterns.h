@@ -10,7 +10,7 @@
 #include "data/data.h"
 #include "tensor/core.h"
 
-/* ---- dice: splitmix64 (Steele, Lea, Flood 2014, OOPSLA), some thousand numbers an image ------- */
+/* ---- dice: splitmix64 (Steele, Lea, Flood 2014, OOPSLA), some thousand numbers an image ------ */
 
 typedef struct tlvi_dice { uint64_t s; } tlvi_dice;
 
@@ -100,7 +100,7 @@ tlvi_contour tlvi_contour_make(tlvi_dice d);                                /* c
 void tlvi_contour_draw(tlvi_sheet *s, const tlvi_contour *k, const tlvi_pose *p, int number,
                        tlvi_dice *d);
 
-/* The ground under all: plain, a slope, soft noise, or dead leaves; and leaves on top of objects. */
+/* The ground under all: plain, a slope, soft noise, dead leaves; and leaves on top of objects. */
 void tlvi_leaves_ground(tlvi_sheet *s, tlvi_dice *d);                       /* leaves.c */
 void tlvi_leaves_over(tlvi_sheet *s, int n, tlvi_dice *d);
 

@@ -226,7 +226,8 @@ typedef struct tlv_model_info {
 } tlv_model_info;
 
 /* Random weights: "resnet20", "resnet32", "resnet44", "resnet56" (32x32, option-A shortcut; He et
- * al. 2015, arXiv:1512.03385 section 4.2), "resnet18", "resnet34", "resnet50" (torchvision's),
+ * al. 2015, arXiv:1512.03385 section 4.2), "resnet10", "resnet18", "resnet34", "resnet50" (names
+ * and rules of torchvision's, any width),
  * "mobilenet_v2" (Sandler et al. 2018, arXiv:1801.04381), "squeezenet1_0" (Iandola et al. 2016,
  * arXiv:1602.07360), "conv4", "conv4_stride", "conv4_stride_flat" (28x28, for few-shot learning:
  * conv4.c), "vit_tiny_patch16", "vit_small_patch16", "vit_base_patch16", "vit_mini_patch4" (vit.c).

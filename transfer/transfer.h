@@ -250,7 +250,7 @@ const tlv_finetune_state *tlv_finetune_now(const tlv_finetune *t); /* also in ca
 const tlv_finetune_opts *tlv_finetune_options(const tlv_finetune *t); /* in force */
 void tlv_finetune_close(tlv_finetune *t);                   /* accepts NULL; m stays */
 
-/* ---- pre-training on drawn patterns (pretraining.c) -------------------------------------------- *
+/* ---- pre-training on drawn patterns (pretraining.c) ------------------------------------------- *
  * A model without photographs: it learns which categories of drawn patterns (data.h) are in an
  * image.  Each image is drawn for its step and never again.  As in fine-tuning a run that was
  * stopped and resumed ends in the same bits. */
@@ -263,7 +263,8 @@ typedef struct tlv_pretrain_opts {
     int64_t steps, batch, warmup;       /* steps, images a step, steps */
     double lr, weight_decay;            /* AdamW; a cosine to 0; biases and batch norms do not
                                            decay */
-    const char *checkpoint; /* path of a file to resume from, written at the end and at a stop; NULL */
+    const char *checkpoint;             /* path of a file to resume from, written at the end and
+                                           at a stop; or NULL */
     double checkpoint_seconds;          /* and after so many seconds; 0: not */
     const char *const *meta;            /* for the checkpoint: key, value ... NULL; or NULL */
     int (*on_step)(void *user, const tlv_pretrain *t);  /* anything but 0 stops the run; or NULL */

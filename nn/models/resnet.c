@@ -1,6 +1,6 @@
 /* resnet.c -- ResNet-18, -34, -50 (He et al. 2015, arXiv:1512.03385) as torchvision has them: a
- * bottleneck's stride is on its 3x3 convolution ("v1.5").  ResNet-10 has one block a stage (Simon et
- * al. 2016, arXiv:1612.01452).  A width scales all channels.  Names: conv1, bn1,
+ * bottleneck's stride is on its 3x3 convolution ("v1.5").  ResNet-10 has one block a stage (Simon
+ * et al. 2016, arXiv:1612.01452).  A width scales all channels.  Names: conv1, bn1,
  * layer{1..4}.{i}.{conv,bn}{1,2,3}, layer{1..4}.0.downsample.{0,1}, fc. */
 #include <math.h>
 #include <stdio.h>
@@ -92,7 +92,8 @@ static void init(void *module, tlv_build *b, int depth, const tlv_model_info *in
             tlv_build_push(b, name);
             snprintf(name, sizeof name, "%d", i);
             tlv_build_push(b, name);
-            in = block_init(&m->at[s][i], b, SIZES[size].n, in, first << s, s > 0 && i == 0 ? 2 : 1);
+            int stride = s > 0 && i == 0 ? 2 : 1;
+            in = block_init(&m->at[s][i], b, SIZES[size].n, in, first << s, stride);
             tlv_build_pop(b);
             tlv_build_pop(b);
         }
