@@ -1,8 +1,9 @@
 /* pretrain.c -- tlv-pretrain: a backbone from drawn patterns, without any photograph.
  *
  * What happens, in order: options (or those of the run to resume); the network, with random
- * numbers; steps, each on images drawn for it, with a row of the table now and then and a checkpoint
- * each minute; the backbone, without the head that only knew patterns, as model.safetensors.
+ * numbers; steps, each on images drawn for it, with a row of the table now and then and a
+ * checkpoint each minute; the backbone, without the head that only knew patterns, as
+ * model.safetensors.
  * docs/patterns.md explains what is drawn and learned. */
 #include <errno.h>
 #include <math.h>
