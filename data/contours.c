@@ -117,7 +117,8 @@ void tlvi_contour_draw(tlvi_sheet *s, const tlvi_contour *k, const tlvi_pose *p,
                        tlvi_dice *d)
 {
     tlvi_point *unit = s->point, *v = s->point + VERTICES;
-    float phase[2] = { tlvi_dice_unit(d), tlvi_dice_unit(d) };
+    float phase[2];
+    for (int w = 0; w < 2; w++) phase[w] = tlvi_dice_unit(d);
     float r = tlvi_dice_in(d, 0.5f, 0.6f + 0.05f * p->half);
     int filled = tlvi_dice_below(d, 10) < 4;
     polygon(k, phase, unit);

@@ -121,6 +121,8 @@ typedef struct tlv_dataset tlv_dataset;
  *                         needs no labels; no splits: any gives everything
  *   shapes:N              N drawn images a class (shapes.c): ten classes of shapes, 32x32 RGB, no
  *                         files
+ *   surfaces:N            N drawn images of inspected surfaces a class (surfaces.c): ok, scratch,
+ *                         dent, stain, crack, hole; 64x64 RGB, no files
  *   patterns:N            N drawn images of each of 300 categories (patterns.c), one in an image,
  *                         64x64 RGB, no files
  *   folder:DIR            DIR/CLASS/FILE, or DIR/{train,val,test}/CLASS/FILE; a description that is
@@ -219,6 +221,33 @@ typedef struct tlv_batch_opts {
  * cannot be decoded is an error that names it (the first in the batch's order). */
 tlv_batch tlv_dataset_batch(tlv_ctx *c, const tlv_dataset *d, const int64_t *index, int64_t from,
                             int64_t n, tlv_batch_opts o);
+
+/* ---- drawn surfaces (surfaces.c; defects.c, boxes.c) ------------------------------------------- *
+ * What industrial inspection looks at: five materials in varying light, with five kinds of flaws or
+ * none, each flaw with its mask and its box.  docs/drawn.md shows them. */
+
+typedef enum tlv_surface {
+    TLV_METAL = 0, TLV_WEAVE = 1, TLV_WOOD = 2, TLV_CONCRETE = 3, TLV_PLASTIC = 4
+} tlv_surface;
+typedef enum tlv_defect {
+    TLV_FLAWLESS = 0, TLV_SCRATCH = 1, TLV_DENT = 2, TLV_STAIN = 3, TLV_CRACK = 4, TLV_HOLE = 5
+} tlv_defect;
+enum { TLV_SURFACES = 5, TLV_DEFECTS = 6 };
+const char *tlv_surface_name(tlv_surface s);                /* "metal", "weave", "wood" ... */
+const char *tlv_defect_name(tlv_defect d);                  /* "ok", "scratch", "dent" ... */
+
+/* The image of this key, [size,size] RGB, size 32 to 1024, and its mask (or NULL): [size,size]
+ * grey, 255 where a flaw is, else 0.  Depends on the arguments alone: the same bits on any machine.
+ * Both are new images of c. */
+tlv_status tlv_surface_draw(tlv_ctx *c, tlv_surface s, tlv_defect d, int size, tlv_rng_key key,
+                            tlv_image *out, tlv_image *mask);
+
+/* Columns x0 .. x1-1, rows y0 .. y1-1. */
+typedef struct tlv_box { int x0, y0, x1, y1; } tlv_box;
+/* The boxes around the connected regions (8 neighbours) of a grey mask, in the order of their
+ * uppermost, then leftmost pixels: their number, or -1 after an error; the first `room` of them
+ * into box. */
+int64_t tlv_mask_boxes(tlv_ctx *c, const tlv_image *mask, tlv_box *box, int64_t room);
 
 /* ---- drawn patterns (patterns.c; fractals.c, contours.c, leaves.c) ---------------------------- *
  * Images to learn from without photographs: fractals and wavy contours on varied grounds, some in

@@ -108,16 +108,16 @@ unsigned tlvi_pick_splits(tlv_ctx *c, const char *what, unsigned have, const cha
 
 /* ---- descriptions ---------------------------------------------------------------------------- */
 
-typedef enum kind { CIFAR10, IDX, SHAPES, PATTERNS, FOLDER, CSV, NOTHING } kind;
+typedef enum kind { CIFAR10, IDX, SHAPES, SURFACES, PATTERNS, FOLDER, CSV, NOTHING } kind;
 
 #define KINDS "write folder:DIR or a folder's path, csv:FILE, cifar10:DIR, idx:IMAGES,LABELS, "   \
-              "shapes:N or patterns:N"
+              "shapes:N, surfaces:N or patterns:N"
 
 /* What a description names; *rest: behind the colon. */
 static kind kind_of(const char *what, const char **rest)
 {
-    static const char *const names[] = { "cifar10:", "idx:", "shapes:", "patterns:", "folder:",
-                                         "csv:" };
+    static const char *const names[] = { "cifar10:", "idx:", "shapes:", "surfaces:", "patterns:",
+                                         "folder:", "csv:" };
     for (int k = 0; k < NOTHING; k++)
         if (strncmp(what, names[k], strlen(names[k])) == 0) {
             *rest = what + strlen(names[k]);
@@ -144,12 +144,15 @@ static tlv_status open_drawn(tlv_dataset *d, kind k, const char *rest, const cha
 {
     char *end;
     long n = strtol(rest, &end, 10);
-    const char *name = k == SHAPES ? "shapes" : "patterns";
+    const char *name = k == SHAPES ? "shapes" : k == SURFACES ? "surfaces" : "patterns";
     TLVI_CHECK(d->c, end != rest && *end == 0 && n > 0 && n <= 100000, TLV_ERR_ARG,
-               k == SHAPES ? "write shapes:100 for 100 images a class"
-                           : "write patterns:10 for 10 images a category",
+               k == SHAPES     ? "write shapes:100 for 100 images a class"
+               : k == SURFACES ? "write surfaces:100 for 100 images a class"
+                               : "write patterns:10 for 10 images a category",
                "%s:%s: the number of images is 1 to 100000", name, rest);
-    return k == SHAPES ? tlvi_draw_shapes(d, n, split) : tlvi_draw_patterns(d, n, split);
+    return k == SHAPES     ? tlvi_draw_shapes(d, n, split)
+           : k == SURFACES ? tlvi_draw_surfaces(d, n, split)
+                           : tlvi_draw_patterns(d, n, split);
 }
 
 static tlv_status open_kind(tlv_dataset *d, const char *what, const char *split)
@@ -166,6 +169,7 @@ static tlv_status open_kind(tlv_dataset *d, const char *what, const char *split)
     case CIFAR10: return tlvi_read_cifar10(d, rest, two);
     case SHAPES:
     case PATTERNS: return open_drawn(d, k, rest, two);
+    case SURFACES: return open_drawn(d, k, rest, split);
     case IDX: return open_idx(d, rest);
     case FOLDER: return tlvi_read_folder(d, rest, split);
     case CSV: return tlvi_read_csv(d, rest, split);

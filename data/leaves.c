@@ -94,8 +94,10 @@ static float radius(float lo, float hi, tlvi_dice *d)
 static void scatter(tlvi_sheet *s, int n, float lo, float hi, tlvi_dice *d)
 {
     float side = (float)s->side;
-    for (int i = 0; i < n; i++)
-        leaf(s, tlvi_dice_in(d, 0, side), tlvi_dice_in(d, 0, side), radius(lo, hi, d), d);
+    for (int i = 0; i < n; i++) {
+        float x = tlvi_dice_in(d, 0, side), y = tlvi_dice_in(d, 0, side), r = radius(lo, hi, d);
+        leaf(s, x, y, r, d);
+    }
 }
 
 void tlvi_leaves_ground(tlvi_sheet *s, tlvi_dice *d)

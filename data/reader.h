@@ -84,6 +84,7 @@ unsigned tlvi_pick_splits(tlv_ctx *c, const char *what, unsigned have, const cha
 tlv_status tlvi_read_cifar10(tlv_dataset *d, const char *dir, const char *split);
 tlv_status tlvi_read_idx(tlv_dataset *d, const char *images, const char *labels);
 tlv_status tlvi_draw_shapes(tlv_dataset *d, int64_t per_class, const char *split);
+tlv_status tlvi_draw_surfaces(tlv_dataset *d, int64_t per_class, const char *split);
 tlv_status tlvi_draw_patterns(tlv_dataset *d, int64_t per_class, const char *split);
 tlv_status tlvi_read_folder(tlv_dataset *d, const char *dir, const char *split);
 tlv_status tlvi_read_csv(tlv_dataset *d, const char *path, const char *split);

@@ -1,0 +1,319 @@
+/* surfaces.c -- drawn images of inspected surfaces: the material, its light, the camera.
+ *
+ * A material is a tone between two colours at each point (u, v) of its plane, which lies turned,
+ * shifted and scaled under the image; noise comes from a table of random heights.  Flaws
+ * (defects.c) are drawn before light and camera, so both treat them alike. */
+#include <stdio.h>
+
+#include "data/reader.h"
+#include "data/surfaces.h"
+
+enum { LEAST_SIDE = 32, MOST_SIDE = 1024, SET_SIDE = 64 };
+
+static const char *const SURFACE[TLV_SURFACES] = { "metal", "weave", "wood", "concrete",
+                                                   "plastic" };
+static const char *const DEFECT[TLV_DEFECTS] = { "ok", "scratch", "dent", "stain", "crack",
+                                                 "hole" };
+const char *tlv_surface_name(tlv_surface s)
+{
+    return (unsigned)s < TLV_SURFACES ? SURFACE[s] : "?";
+}
+const char *tlv_defect_name(tlv_defect d) { return (unsigned)d < TLV_DEFECTS ? DEFECT[d] : "?"; }
+
+/* ---- noise ----------------------------------------------------------------------------------- */
+
+static int floor_of(float x) { return (int)(x + 65536) - 65536; }
+
+float tlvi_plate_noise(const tlvi_plate *p, float u, float v)
+{
+    int i = floor_of(u), j = floor_of(v), wrap = TLVI_TABLE - 1;
+    float a = u - (float)i, b = v - (float)j;
+    const float *r0 = p->table + (j & wrap) * TLVI_TABLE, *r1 = p->table + ((j + 1) & wrap) * TLVI_TABLE;
+    int i0 = i & wrap, i1 = (i + 1) & wrap;
+    a = a * a * (3 - 2 * a);
+    b = b * b * (3 - 2 * b);
+    float top = r0[i0] + a * (r0[i1] - r0[i0]), low = r1[i0] + a * (r1[i1] - r1[i0]);
+    return top + b * (low - top);
+}
+
+/* Sixteen bits a height. */
+static void fill_table(tlvi_plate *p, tlvi_dice *d)
+{
+    for (int i = 0; i < TLVI_TABLE * TLVI_TABLE; i += 4) {
+        uint64_t bits = tlvi_dice_u64(d);
+        for (int k = 0; k < 4; k++, bits >>= 16)
+            p->table[i + k] = (float)(int)(bits & 0xffff) * (1.0f / 65535);
+    }
+}
+
+/* ---- materials ------------------------------------------------------------------------------- */
+
+/* What one picture of a material has of its own. */
+typedef struct skin {
+    float a[3], b[3];                   /* colours of tone 0 and 1 */
+    float fine, rough, drift;           /* threads or rings a side; how strong its noise is */
+} skin;
+
+typedef float (*tone_fn)(const tlvi_plate *p, const skin *s, float u, float v);
+
+/* Streaks along u, of two widths. */
+static float metal(const tlvi_plate *p, const skin *s, float u, float v)
+{
+    float n = tlvi_plate_noise(p, 2.5f * u, s->fine * v);
+    n += 0.6f * tlvi_plate_noise(p, 1.3f * u + 40, 0.31f * s->fine * v);
+    return 0.5f + s->rough * (n - 0.8f);
+}
+
+/* Warp over weft and weft over warp, by turns: each thread is round, and of its own brightness. */
+static float weave(const tlvi_plate *p, const skin *s, float u, float v)
+{
+    float x = s->fine * u, y = s->fine * v;
+    int i = floor_of(x), j = floor_of(y), wrap = TLVI_TABLE - 1;
+    float fx = x - (float)i, fy = y - (float)j;
+    int warp = (i + j) & 1;
+    float across = warp ? fx : fy, along = warp ? fy : fx;
+    float own = p->table[warp ? i & wrap : ((j & wrap) * TLVI_TABLE)];
+    float round_ = 4 * across * (1 - across), over = 4 * along * (1 - along);
+    return 0.1f + 0.45f * round_ + 0.2f * over + 0.3f * (warp ? 1 : 0) * s->drift
+           + s->rough * (own - 0.5f);
+}
+
+/* Rings cut lengthwise, bent by soft noise, with fibres. */
+static float wood(const tlvi_plate *p, const skin *s, float u, float v)
+{
+    float r = s->fine * (v + s->drift * tlvi_plate_noise(p, 1.7f * u, 2.3f * v));
+    float f = r - (float)floor_of(r), ring = f < 0.8f ? f / 0.8f : (1 - f) / 0.2f;
+    float fibre = tlvi_plate_noise(p, 3 * u, 70 * v) - 0.5f;
+    return 0.15f + 0.6f * ring * ring + s->rough * fibre;
+}
+
+/* Noise of three sizes, and pores. */
+static float concrete(const tlvi_plate *p, const skin *s, float u, float v)
+{
+    float n = 0.5f * tlvi_plate_noise(p, 3 * u, 3 * v) + 0.3f * tlvi_plate_noise(p, 10 * u, 10 * v)
+            + 0.3f * tlvi_plate_noise(p, 31 * u + 7, 31 * v);
+    float pore = tlvi_plate_noise(p, s->fine * u + 50, s->fine * v + 50);
+    return 0.5f + s->rough * (n - 0.55f) - (pore > 0.9f ? 4 * s->drift * (pore - 0.9f) : 0);
+}
+
+/* An orange's skin: small bumps, seen by their slopes. */
+static float plastic(const tlvi_plate *p, const skin *s, float u, float v)
+{
+    float x = s->fine * u, y = s->fine * v;
+    float slope = tlvi_plate_noise(p, x + 0.4f * p->light[0], y + 0.4f * p->light[1])
+                - tlvi_plate_noise(p, x, y);
+    return 0.5f + s->rough * slope;
+}
+
+static void colors(skin *s, const float base[3], float apart)
+{
+    for (int k = 0; k < 3; k++) {
+        s->a[k] = base[k] * (1 - apart);
+        s->b[k] = base[k] * (1 + apart);
+    }
+}
+
+static skin choose_skin(tlv_surface kind, tlvi_dice *d)
+{
+    skin s = { .fine = 0 };
+    float base[3], value = tlvi_dice_in(d, 70, 190);
+    for (int k = 0; k < 3; k++) base[k] = value * tlvi_dice_in(d, 0.93f, 1.07f);
+    switch (kind) {
+    case TLV_METAL:
+        s.fine = tlvi_dice_in(d, 55, 110);
+        s.rough = tlvi_dice_in(d, 0.4f, 0.9f);
+        colors(&s, base, 0.28f);
+        break;
+    case TLV_WEAVE:
+        s.fine = tlvi_dice_in(d, 9, 17);
+        s.rough = tlvi_dice_in(d, 0.05f, 0.25f);
+        s.drift = tlvi_dice_in(d, 0.2f, 1);
+        for (int k = 0; k < 3; k++) base[k] *= tlvi_dice_in(d, 0.6f, 1.2f);
+        colors(&s, base, 0.5f);
+        break;
+    case TLV_WOOD:
+        s.fine = tlvi_dice_in(d, 5, 12);
+        s.rough = tlvi_dice_in(d, 0.2f, 0.5f);
+        s.drift = tlvi_dice_in(d, 0.15f, 0.5f);
+        base[0] = tlvi_dice_in(d, 120, 210);
+        base[1] = base[0] * tlvi_dice_in(d, 0.65f, 0.8f);
+        base[2] = base[1] * tlvi_dice_in(d, 0.5f, 0.75f);
+        colors(&s, base, -0.25f);
+        break;
+    case TLV_CONCRETE:
+        s.fine = tlvi_dice_in(d, 14, 26);
+        s.rough = tlvi_dice_in(d, 0.5f, 1.1f);
+        s.drift = tlvi_dice_in(d, 0.3f, 1.5f);
+        colors(&s, base, 0.3f);
+        break;
+    default:
+        s.fine = tlvi_dice_in(d, 25, 60);
+        s.rough = tlvi_dice_in(d, 0.15f, 0.6f);
+        for (int k = 0; k < 3; k++) base[k] = tlvi_dice_in(d, 25, 225);
+        colors(&s, base, 0.3f);
+    }
+    return s;
+}
+
+static void lay(tlvi_plate *p, tlv_surface kind, tlvi_dice *d)
+{
+    static const tone_fn TONE[TLV_SURFACES] = { metal, weave, wood, concrete, plastic };
+    skin s = choose_skin(kind, d);
+    float t[2], scale = tlvi_dice_in(d, 0.75f, 1.35f) / (float)p->side;
+    float u0 = tlvi_dice_in(d, 0, 40), v0 = tlvi_dice_in(d, 0, 40);
+    tlvi_dice_turn(d, t);
+    for (int y = 0; y < p->side; y++)
+        for (int x = 0; x < p->side; x++) {
+            float u = u0 + scale * (t[0] * (float)x - t[1] * (float)y);
+            float v = v0 + scale * (t[1] * (float)x + t[0] * (float)y);
+            float tone = TONE[kind](p, &s, u, v), *at = p->rgb + 3 * (y * p->side + x);
+            for (int k = 0; k < 3; k++) at[k] = s.a[k] + tone * (s.b[k] - s.a[k]);
+        }
+}
+
+/* ---- light and camera ------------------------------------------------------------------------ */
+
+/* Exposure, a slope towards the light, and on what shines a bright spot. */
+static void shine(tlvi_plate *p, tlv_surface kind, tlvi_dice *d)
+{
+    float gain = tlvi_dice_in(d, 0.65f, 1.25f), slope = tlvi_dice_in(d, 0, 0.6f), n = (float)p->side;
+    float x0 = tlvi_dice_in(d, 0, n), y0 = tlvi_dice_in(d, 0, n), r = n * tlvi_dice_in(d, 0.3f, 0.8f);
+    float gloss = kind == TLV_METAL || kind == TLV_PLASTIC ? tlvi_dice_in(d, 0, 70) : 0;
+    for (int y = 0; y < p->side; y++)
+        for (int x = 0; x < p->side; x++) {
+            float u = (float)x / n - 0.5f, v = (float)y / n - 0.5f;
+            float dx = ((float)x - x0) / r, dy = ((float)y - y0) / r, far = 1 - dx * dx - dy * dy;
+            float g = gain * (1 + slope * (u * p->light[0] + v * p->light[1]));
+            float spot = far > 0 ? gloss * far * far : 0, *at = p->rgb + 3 * (y * p->side + x);
+            for (int k = 0; k < 3; k++) at[k] = at[k] * g + spot;
+        }
+}
+
+/* A 3x3 mean with weights 1 2 1, rows then columns, in place. */
+static void soften(tlvi_plate *p)
+{
+    enum { ROW = 3 * MOST_SIDE };
+    float was[ROW], above[ROW];
+    int n = 3 * p->side;
+    for (int y = 0; y < p->side; y++) {
+        float *row = p->rgb + y * n;
+        memcpy(was, row, (size_t)n * sizeof *row);
+        for (int i = 3; i < n - 3; i++) row[i] = 0.25f * (was[i - 3] + 2 * was[i] + was[i + 3]);
+    }
+    memcpy(above, p->rgb, (size_t)n * sizeof *above);
+    for (int y = 1; y < p->side - 1; y++) {
+        float *row = p->rgb + y * n;
+        memcpy(was, row, (size_t)n * sizeof *row);
+        for (int i = 0; i < n; i++) row[i] = 0.25f * (above[i] + 2 * was[i] + row[i + n]);
+        memcpy(above, was, (size_t)n * sizeof *above);
+    }
+}
+
+static uint8_t to_byte(float v)
+{
+    v = v > 0 ? v : 0;
+    v = v < 255 ? v : 255;
+    return (uint8_t)(int)(v + 0.5f);
+}
+
+/* Sometimes out of focus; noise; bytes. */
+static void expose(tlvi_plate *p, tlvi_dice *d, uint8_t *out)
+{
+    float noise = tlvi_dice_in(d, 0, 9);
+    if (tlvi_dice_below(d, 10) < 3) soften(p);
+    for (int i = 0; i < p->side * p->side; i++) {
+        uint64_t bits = tlvi_dice_u64(d);
+        for (int k = 0; k < 3; k++, bits >>= 16) {
+            int two = (int)(bits & 255) + (int)(bits >> 8 & 255);      // a triangle, about a bell
+            *out++ = to_byte(p->rgb[3 * i + k] + ((float)two * (1.0f / 255) - 1) * noise);
+        }
+    }
+}
+
+/* ---- an image -------------------------------------------------------------------------------- */
+
+static size_t plate_bytes(int side)
+{
+    size_t n = (size_t)side * (size_t)side;
+    return (5 * n + TLVI_TABLE * TLVI_TABLE) * sizeof(float);
+}
+
+static void draw(void *mem, tlv_surface s, tlv_defect f, int side, tlv_rng_key key, uint8_t *rgb,
+                 uint8_t *mask)
+{
+    int n = side * side;
+    tlvi_plate p = { .side = side, .rgb = mem };
+    tlvi_dice d = { key.k };
+    p.cover = p.rgb + 3 * n;
+    p.mark = p.cover + n;
+    p.table = p.mark + n;
+    fill_table(&p, &d);
+    tlvi_dice_turn(&d, p.light);
+    lay(&p, s, &d);
+    tlvi_defects_draw(&p, f, &d);
+    shine(&p, s, &d);
+    expose(&p, &d, rgb);
+    for (int i = 0; mask && i < n; i++) mask[i] = p.mark[i] > 0.4f ? 255 : 0;
+}
+
+tlv_status tlv_surface_draw(tlv_ctx *c, tlv_surface s, tlv_defect d, int size, tlv_rng_key key,
+                            tlv_image *out, tlv_image *mask)
+{
+    *out = (tlv_image){ 0 };
+    if (mask) *mask = (tlv_image){ 0 };
+    if (c->err) return c->err;
+    TLVI_CHECK(c, (unsigned)s < TLV_SURFACES && (unsigned)d < TLV_DEFECTS, TLV_ERR_ARG,
+               "see tlv_surface and tlv_defect", "surface_draw: surface %d, defect %d", (int)s,
+               (int)d);
+    TLVI_CHECK(c, size >= LEAST_SIDE && size <= MOST_SIDE, TLV_ERR_ARG,
+               "images of 32 to 1024 pixels a side", "surface_draw: size %d", size);
+    void *mem = tlvi_alloc(c, plate_bytes(size));
+    if (mem && tlv_image_new(c, size, size, TLV_RGB, 8, out) == TLV_OK
+        && (!mask || tlv_image_new(c, size, size, TLV_GREY, 8, mask) == TLV_OK))
+        draw(mem, s, d, size, key, out->samples, mask ? mask->samples : NULL);
+    if (mem) tlvi_free(c, mem, plate_bytes(size));
+    if (c->err) tlv_image_close(out);
+    return c->err;
+}
+
+/* ---- the set --------------------------------------------------------------------------------- */
+
+/* Keys of the sets: whatever the context's seed, these images are the same. */
+static const uint64_t SET_KEY = 0x5u, SPLIT[3] = { 1, 2, 3 };
+
+typedef struct draw_job {
+    tlv_dataset *d;
+    tlv_rng_key key;
+    char *scratch;
+} draw_job;
+
+static void draw_one(void *arg, int64_t i, int worker)
+{
+    const draw_job *j = arg;
+    tlv_surface s = (tlv_surface)(i / TLV_DEFECTS % TLV_SURFACES);
+    draw(j->scratch + (size_t)worker * plate_bytes(SET_SIDE), s, (tlv_defect)(i % TLV_DEFECTS),
+         SET_SIDE, tlv_rng_fold(j->key, (uint64_t)i),
+         j->d->pixels + (size_t)i * 3 * SET_SIDE * SET_SIDE, NULL);
+}
+
+/* surfaces:N.  Image i has defect i mod 6 on surface i / 6 mod 5 and depends on split and i alone. */
+tlv_status tlvi_draw_surfaces(tlv_dataset *d, int64_t per_class, const char *split)
+{
+    tlv_ctx *c = d->c;
+    int part = !split || strcmp(split, "train") == 0 ? 0 : strcmp(split, "val") == 0 ? 1 : 2;
+    d->n = per_class * TLV_DEFECTS;
+    d->h = d->w = SET_SIDE;
+    d->channels = 3;
+    if (!tlvi_dataset_alloc(d)) return c->err;
+    for (int k = 0; k < TLV_DEFECTS; k++)
+        if (!tlvi_dataset_add_class(d, DEFECT[k])) return c->err;
+    for (int64_t i = 0; i < d->n; i++) d->label[i] = (int32_t)(i % TLV_DEFECTS);
+    size_t bytes = (size_t)tlv_threads(c) * plate_bytes(SET_SIDE);
+    draw_job j = { d, tlv_rng_fold((tlv_rng_key){ SET_KEY }, SPLIT[part]), tlvi_alloc(c, bytes) };
+    if (!j.scratch) return c->err;
+    tlvi_parallel_for(c, d->n, 200000, draw_one, &j);
+    tlvi_free(c, j.scratch, bytes);
+    snprintf(d->text, sizeof d->text, "drawn surfaces %s, %lld images 64x64 RGB, 6 classes",
+             part == 0 ? "train" : part == 1 ? "val" : "test", (long long)d->n);
+    return c->err;
+}
