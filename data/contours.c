@@ -53,7 +53,6 @@ static void place(const tlvi_pose *p, float share, const tlvi_point *v, tlvi_poi
 {
     for (int i = 0; i < VERTICES; i++) {
         float x = v[i].x * share * p->half, y = v[i].y * share * p->half;
-        if (p->mirror) x = -x;
         out[i] = (tlvi_point){ p->x + p->turn[0] * x - p->turn[1] * y,
                                p->y + p->turn[1] * x + p->turn[0] * y };
     }

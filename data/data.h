@@ -242,6 +242,11 @@ const char *tlv_defect_name(tlv_defect d);                  /* "ok", "scratch", 
 tlv_status tlv_surface_draw(tlv_ctx *c, tlv_surface s, tlv_defect d, int size, tlv_rng_key key,
                             tlv_image *out, tlv_image *mask);
 
+/* The same for image i of the set surfaces:N in a split ("train", "val", "test"; NULL: train): its
+ * defect is i mod 6, its surface i / 6 mod 5.  seed 0: the set's own images; other seeds: others. */
+tlv_status tlv_surface_example(tlv_ctx *c, const char *split, uint64_t seed, int64_t i, int size,
+                               tlv_image *out, tlv_image *mask);
+
 /* Columns x0 .. x1-1, rows y0 .. y1-1. */
 typedef struct tlv_box { int x0, y0, x1, y1; } tlv_box;
 /* The boxes around the connected regions (8 neighbours) of a grey mask, in the order of their

@@ -112,8 +112,8 @@ static void wander(tlvi_sheet *s, const tlvi_fractal *f, int n, tlvi_dice *d, fl
 static void stamp(tlvi_sheet *s, const tlvi_pose *p, int n, const float mid[2], float scale,
                   float ink)
 {
-    float flip = p->mirror ? -scale : scale;
-    float m[4] = { p->turn[0] * flip, -p->turn[1] * scale, p->turn[1] * flip, p->turn[0] * scale };
+    float m[4] = { p->turn[0] * scale, -p->turn[1] * scale, p->turn[1] * scale,
+                   p->turn[0] * scale };
     float x0 = p->x + 1024, y0 = p->y + 1024;               // so that cutting rounds down
     for (int i = 0; i < n; i++) {
         float u = s->point[i].x - mid[0], v = s->point[i].y - mid[1];

@@ -32,11 +32,10 @@ static inline void tlvi_sheet_own(tlvi_sheet *s, int pixel, int number)
     s->owner[pixel] = (uint8_t)number;
 }
 
-/* How an object stands on the sheet: centre and half size in pixels, turn and mirror, colours. */
+/* How an object stands on the sheet: centre and half size in pixels, turn, colours. */
 typedef struct tlvi_pose {
     float x, y, half;
     float turn[2];                  /* cosine and sine */
-    int mirror;
     float color[3][3];
 } tlvi_pose;
 

@@ -28,21 +28,21 @@ float tlvi_plate_noise(const tlvi_plate *p, float u, float v)
 {
     int i = floor_of(u), j = floor_of(v), wrap = TLVI_TABLE - 1;
     float a = u - (float)i, b = v - (float)j;
-    const float *r0 = p->table + (j & wrap) * TLVI_TABLE, *r1 = p->table + ((j + 1) & wrap) * TLVI_TABLE;
+    const uint8_t *r0 = p->table + (j & wrap) * TLVI_TABLE;
+    const uint8_t *r1 = p->table + ((j + 1) & wrap) * TLVI_TABLE;
     int i0 = i & wrap, i1 = (i + 1) & wrap;
     a = a * a * (3 - 2 * a);
     b = b * b * (3 - 2 * b);
-    float top = r0[i0] + a * (r0[i1] - r0[i0]), low = r1[i0] + a * (r1[i1] - r1[i0]);
-    return top + b * (low - top);
+    float top = (float)r0[i0] + a * (float)(r0[i1] - r0[i0]);
+    float low = (float)r1[i0] + a * (float)(r1[i1] - r1[i0]);
+    return (top + b * (low - top)) * (1.0f / 255);
 }
 
-/* Sixteen bits a height. */
 static void fill_table(tlvi_plate *p, tlvi_dice *d)
 {
-    for (int i = 0; i < TLVI_TABLE * TLVI_TABLE; i += 4) {
+    for (int i = 0; i < TLVI_TABLE * TLVI_TABLE; i += 8) {
         uint64_t bits = tlvi_dice_u64(d);
-        for (int k = 0; k < 4; k++, bits >>= 16)
-            p->table[i + k] = (float)(int)(bits & 0xffff) * (1.0f / 65535);
+        for (int k = 0; k < 8; k++) p->table[i + k] = (uint8_t)(bits >> 8 * k);
     }
 }
 
@@ -72,7 +72,7 @@ static float weave(const tlvi_plate *p, const skin *s, float u, float v)
     float fx = x - (float)i, fy = y - (float)j;
     int warp = (i + j) & 1;
     float across = warp ? fx : fy, along = warp ? fy : fx;
-    float own = p->table[warp ? i & wrap : ((j & wrap) * TLVI_TABLE)];
+    float own = (float)p->table[warp ? i & wrap : (j & wrap) * TLVI_TABLE] * (1.0f / 255);
     float round_ = 4 * across * (1 - across), over = 4 * along * (1 - along);
     return 0.1f + 0.45f * round_ + 0.2f * over + 0.3f * (warp ? 1 : 0) * s->drift
            + s->rough * (own - 0.5f);
@@ -87,13 +87,24 @@ static float wood(const tlvi_plate *p, const skin *s, float u, float v)
     return 0.15f + 0.6f * ring * ring + s->rough * fibre;
 }
 
+/* Dark discs in a few cells of a grid: how dark at (x, y). */
+static float pore(const tlvi_plate *p, float x, float y)
+{
+    enum { SOLID = 236, WIDTH = 256 - SOLID };
+    int i = floor_of(x), j = floor_of(y), wrap = TLVI_TABLE - 1;
+    int much = p->table[(j & wrap) * TLVI_TABLE + (i & wrap)] - SOLID;
+    if (much <= 0) return 0;
+    float dx = x - (float)i - 0.5f, dy = y - (float)j - 0.5f;
+    float r = 0.45f * (float)much / WIDTH, far = dx * dx + dy * dy;
+    return far < r * r ? 1 - far / (r * r) : 0;
+}
+
 /* Noise of three sizes, and pores. */
 static float concrete(const tlvi_plate *p, const skin *s, float u, float v)
 {
     float n = 0.5f * tlvi_plate_noise(p, 3 * u, 3 * v) + 0.3f * tlvi_plate_noise(p, 10 * u, 10 * v)
             + 0.3f * tlvi_plate_noise(p, 31 * u + 7, 31 * v);
-    float pore = tlvi_plate_noise(p, s->fine * u + 50, s->fine * v + 50);
-    return 0.5f + s->rough * (n - 0.55f) - (pore > 0.9f ? 4 * s->drift * (pore - 0.9f) : 0);
+    return 0.5f + s->rough * (n - 0.55f) - s->drift * pore(p, s->fine * u, s->fine * v);
 }
 
 /* An orange's skin: small bumps, seen by their slopes. */
@@ -179,14 +190,18 @@ static void shine(tlvi_plate *p, tlv_surface kind, tlvi_dice *d)
     float gain = tlvi_dice_in(d, 0.65f, 1.25f), slope = tlvi_dice_in(d, 0, 0.6f), n = (float)p->side;
     float x0 = tlvi_dice_in(d, 0, n), y0 = tlvi_dice_in(d, 0, n), r = n * tlvi_dice_in(d, 0.3f, 0.8f);
     float gloss = kind == TLV_METAL || kind == TLV_PLASTIC ? tlvi_dice_in(d, 0, 70) : 0;
-    for (int y = 0; y < p->side; y++)
+    float du = slope * p->light[0] / n, dv = slope * p->light[1] / n, per = 1 / r;
+    for (int y = 0; y < p->side; y++) {
+        float *row = p->rgb + 3 * y * p->side, dy = ((float)y - y0) * per;
+        float base = 1 + dv * ((float)y - 0.5f * n) - 0.5f * du * n;
         for (int x = 0; x < p->side; x++) {
-            float u = (float)x / n - 0.5f, v = (float)y / n - 0.5f;
-            float dx = ((float)x - x0) / r, dy = ((float)y - y0) / r, far = 1 - dx * dx - dy * dy;
-            float g = gain * (1 + slope * (u * p->light[0] + v * p->light[1]));
-            float spot = far > 0 ? gloss * far * far : 0, *at = p->rgb + 3 * (y * p->side + x);
-            for (int k = 0; k < 3; k++) at[k] = at[k] * g + spot;
+            float dx = ((float)x - x0) * per, far = 1 - dx * dx - dy * dy;
+            float g = gain * (base + du * (float)x), spot;
+            far = far > 0 ? far : 0;
+            spot = gloss * far * far;
+            for (int k = 0; k < 3; k++) row[3 * x + k] = row[3 * x + k] * g + spot;
         }
+    }
 }
 
 /* A 3x3 mean with weights 1 2 1, rows then columns, in place. */
@@ -221,12 +236,16 @@ static void expose(tlvi_plate *p, tlvi_dice *d, uint8_t *out)
 {
     float noise = tlvi_dice_in(d, 0, 9);
     if (tlvi_dice_below(d, 10) < 3) soften(p);
-    for (int i = 0; i < p->side * p->side; i++) {
-        uint64_t bits = tlvi_dice_u64(d);
-        for (int k = 0; k < 3; k++, bits >>= 16) {
-            int two = (int)(bits & 255) + (int)(bits >> 8 & 255);      // a triangle, about a bell
-            *out++ = to_byte(p->rgb[3 * i + k] + ((float)two * (1.0f / 255) - 1) * noise);
+    for (int y = 0; y < p->side; y++, out += 3 * p->side) {
+        const float *row = p->rgb + 3 * y * p->side;
+        int n = 3 * p->side, sum[3 * MOST_SIDE + 4];        // of two bytes: a triangle, about a bell
+        for (int i = 0; i < n; i += 4) {
+            uint64_t bits = tlvi_dice_u64(d);
+            for (int k = 0; k < 4; k++)
+                sum[i + k] = (int)(bits >> 16 * k & 255) + (int)(bits >> (16 * k + 8) & 255);
         }
+        for (int i = 0; i < n; i++)
+            out[i] = to_byte(row[i] + ((float)sum[i] * (1.0f / 255) - 1) * noise);
     }
 }
 
@@ -235,7 +254,7 @@ static void expose(tlvi_plate *p, tlvi_dice *d, uint8_t *out)
 static size_t plate_bytes(int side)
 {
     size_t n = (size_t)side * (size_t)side;
-    return (5 * n + TLVI_TABLE * TLVI_TABLE) * sizeof(float);
+    return 5 * n * sizeof(float) + TLVI_TABLE * TLVI_TABLE;
 }
 
 static void draw(void *mem, tlv_surface s, tlv_defect f, int side, tlv_rng_key key, uint8_t *rgb,
@@ -246,7 +265,7 @@ static void draw(void *mem, tlv_surface s, tlv_defect f, int side, tlv_rng_key k
     tlvi_dice d = { key.k };
     p.cover = p.rgb + 3 * n;
     p.mark = p.cover + n;
-    p.table = p.mark + n;
+    p.table = (uint8_t *)(p.mark + n);
     fill_table(&p, &d);
     tlvi_dice_turn(&d, p.light);
     lay(&p, s, &d);
@@ -278,8 +297,26 @@ tlv_status tlv_surface_draw(tlv_ctx *c, tlv_surface s, tlv_defect d, int size, t
 
 /* ---- the set --------------------------------------------------------------------------------- */
 
-/* Keys of the sets: whatever the context's seed, these images are the same. */
-static const uint64_t SET_KEY = 0x5u, SPLIT[3] = { 1, 2, 3 };
+/* The set's images are the same whatever the context's seed is. */
+static tlv_rng_key set_key(const char *split, uint64_t seed)
+{
+    static const uint64_t SET = 0x5u;
+    uint64_t part = !split || strcmp(split, "train") == 0 ? 1 : strcmp(split, "val") == 0 ? 2 : 3;
+    tlv_rng_key key = tlv_rng_fold((tlv_rng_key){ SET }, part);
+    return seed ? tlv_rng_fold(key, seed) : key;
+}
+
+static tlv_surface surface_of(int64_t i) { return (tlv_surface)(i / TLV_DEFECTS % TLV_SURFACES); }
+static tlv_defect defect_of(int64_t i) { return (tlv_defect)(i % TLV_DEFECTS); }
+
+tlv_status tlv_surface_example(tlv_ctx *c, const char *split, uint64_t seed, int64_t i, int size,
+                               tlv_image *out, tlv_image *mask)
+{
+    TLVI_CHECK(c, i >= 0, TLV_ERR_INDEX, "count from 0", "surface_example: image %lld",
+               (long long)i);
+    tlv_rng_key key = tlv_rng_fold(set_key(split, seed), (uint64_t)i);
+    return tlv_surface_draw(c, surface_of(i), defect_of(i), size, key, out, mask);
+}
 
 typedef struct draw_job {
     tlv_dataset *d;
@@ -290,17 +327,14 @@ typedef struct draw_job {
 static void draw_one(void *arg, int64_t i, int worker)
 {
     const draw_job *j = arg;
-    tlv_surface s = (tlv_surface)(i / TLV_DEFECTS % TLV_SURFACES);
-    draw(j->scratch + (size_t)worker * plate_bytes(SET_SIDE), s, (tlv_defect)(i % TLV_DEFECTS),
-         SET_SIDE, tlv_rng_fold(j->key, (uint64_t)i),
-         j->d->pixels + (size_t)i * 3 * SET_SIDE * SET_SIDE, NULL);
+    draw(j->scratch + (size_t)worker * plate_bytes(SET_SIDE), surface_of(i), defect_of(i), SET_SIDE,
+         tlv_rng_fold(j->key, (uint64_t)i), j->d->pixels + (size_t)i * 3 * SET_SIDE * SET_SIDE, NULL);
 }
 
-/* surfaces:N.  Image i has defect i mod 6 on surface i / 6 mod 5 and depends on split and i alone. */
+/* surfaces:N */
 tlv_status tlvi_draw_surfaces(tlv_dataset *d, int64_t per_class, const char *split)
 {
     tlv_ctx *c = d->c;
-    int part = !split || strcmp(split, "train") == 0 ? 0 : strcmp(split, "val") == 0 ? 1 : 2;
     d->n = per_class * TLV_DEFECTS;
     d->h = d->w = SET_SIDE;
     d->channels = 3;
@@ -309,11 +343,11 @@ tlv_status tlvi_draw_surfaces(tlv_dataset *d, int64_t per_class, const char *spl
         if (!tlvi_dataset_add_class(d, DEFECT[k])) return c->err;
     for (int64_t i = 0; i < d->n; i++) d->label[i] = (int32_t)(i % TLV_DEFECTS);
     size_t bytes = (size_t)tlv_threads(c) * plate_bytes(SET_SIDE);
-    draw_job j = { d, tlv_rng_fold((tlv_rng_key){ SET_KEY }, SPLIT[part]), tlvi_alloc(c, bytes) };
+    draw_job j = { d, set_key(split, 0), tlvi_alloc(c, bytes) };
     if (!j.scratch) return c->err;
     tlvi_parallel_for(c, d->n, 200000, draw_one, &j);
     tlvi_free(c, j.scratch, bytes);
     snprintf(d->text, sizeof d->text, "drawn surfaces %s, %lld images 64x64 RGB, 6 classes",
-             part == 0 ? "train" : part == 1 ? "val" : "test", (long long)d->n);
+             split ? split : "train", (long long)d->n);
     return c->err;
 }

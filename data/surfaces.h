@@ -15,7 +15,7 @@ typedef struct tlvi_plate {
     float *rgb;                         /* [side,side,3], 0 .. 255 */
     float *cover;                       /* [side,side] of the flaw at work, 0 .. 1 */
     float *mark;                        /* [side,side] of all flaws: what the mask is made of */
-    float *table;                       /* [TLVI_TABLE,TLVI_TABLE] random heights, 0 .. 1 */
+    uint8_t *table;                     /* [TLVI_TABLE,TLVI_TABLE] random heights */
     float light[2];                     /* the direction that light comes from */
 } tlvi_plate;
 
