@@ -222,7 +222,7 @@ typedef struct tlv_batch_opts {
 tlv_batch tlv_dataset_batch(tlv_ctx *c, const tlv_dataset *d, const int64_t *index, int64_t from,
                             int64_t n, tlv_batch_opts o);
 
-/* ---- drawn surfaces (surfaces.c; defects.c, boxes.c) ------------------------------------------- *
+/* ---- drawn surfaces (surfaces.c; defects.c, boxes.c) ------------------------------------------ *
  * What industrial inspection looks at: five materials in varying light, with five kinds of flaws or
  * none, each flaw with its mask and its box.  docs/drawn.md shows them. */
 
@@ -243,7 +243,7 @@ tlv_status tlv_surface_draw(tlv_ctx *c, tlv_surface s, tlv_defect d, int size, t
                             tlv_image *out, tlv_image *mask);
 
 /* The same for image i of the set surfaces:N in a split ("train", "val", "test"; NULL: train): its
- * defect is i mod 6, its surface i / 6 mod 5.  seed 0: the set's own images; other seeds: others. */
+ * defect is i mod 6, its surface i / 6 mod 5.  seed 0: the set's own images; else others. */
 tlv_status tlv_surface_example(tlv_ctx *c, const char *split, uint64_t seed, int64_t i, int size,
                                tlv_image *out, tlv_image *mask);
 

@@ -20,7 +20,8 @@ static span4 around(const tlvi_plate *p, float x0, float y0, float x1, float y1,
     float l = smaller(x0, x1) - r, t = smaller(y0, y1) - r;
     float e = larger(x0, x1) + r + 1, b = larger(y0, y1) + r + 1;
     return (span4){ l > 0 ? (int)smaller(l, side) : 0, t > 0 ? (int)smaller(t, side) : 0,
-                    e < side ? (int)larger(e, 0) : p->side, b < side ? (int)larger(b, 0) : p->side };
+                    e < side ? (int)larger(e, 0) : p->side,
+                    b < side ? (int)larger(b, 0) : p->side };
 }
 
 static void clear_cover(tlvi_plate *p)
@@ -86,8 +87,8 @@ static void scratch(tlvi_plate *p, tlvi_dice *d)
 }
 
 /* A jagged line that wanders, with branches; dark. */
-static void crack_from(tlvi_plate *p, spot at, const float dir[2], float long_, float r, int branches,
-                       tlvi_dice *d)
+static void crack_from(tlvi_plate *p, spot at, const float dir[2], float long_, float r,
+                       int branches, tlvi_dice *d)
 {
     float t[2] = { dir[0], dir[1] }, step = long_ / STEPS;
     int branch_at = STEPS / 4 + tlvi_dice_below(d, STEPS / 2);

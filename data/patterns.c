@@ -146,8 +146,8 @@ static void choose_colors(const tlvi_sheet *s, tlvi_pose *p, tlvi_dice *d)
             p->color[i][k] = p->color[0][k] + tlvi_dice_in(d, -near, near);
 }
 
-/* The more objects, the smaller; one alone may fill the image.  They lean by up to 31 degrees and no
- * further: what is turned is another thing, in digits and letters as in photographs. */
+/* The more objects, the smaller; one alone may fill the image.  They lean by up to 31 degrees and
+ * no further: what is turned is another thing, in digits and letters as in photographs. */
 static tlvi_pose choose_pose(const tlvi_sheet *s, int objects, tlvi_dice *d)
 {
     float side = (float)s->side, most = objects == 1 ? 0.95f : objects == 2 ? 0.7f : 0.55f;

@@ -187,8 +187,9 @@ static void lay(tlvi_plate *p, tlv_surface kind, tlvi_dice *d)
 /* Exposure, a slope towards the light, and on what shines a bright spot. */
 static void shine(tlvi_plate *p, tlv_surface kind, tlvi_dice *d)
 {
-    float gain = tlvi_dice_in(d, 0.65f, 1.25f), slope = tlvi_dice_in(d, 0, 0.6f), n = (float)p->side;
-    float x0 = tlvi_dice_in(d, 0, n), y0 = tlvi_dice_in(d, 0, n), r = n * tlvi_dice_in(d, 0.3f, 0.8f);
+    float n = (float)p->side, gain = tlvi_dice_in(d, 0.65f, 1.25f), slope = tlvi_dice_in(d, 0, 0.6f);
+    float x0 = tlvi_dice_in(d, 0, n), y0 = tlvi_dice_in(d, 0, n);
+    float r = n * tlvi_dice_in(d, 0.3f, 0.8f);
     float gloss = kind == TLV_METAL || kind == TLV_PLASTIC ? tlvi_dice_in(d, 0, 70) : 0;
     float du = slope * p->light[0] / n, dv = slope * p->light[1] / n, per = 1 / r;
     for (int y = 0; y < p->side; y++) {
@@ -238,7 +239,7 @@ static void expose(tlvi_plate *p, tlvi_dice *d, uint8_t *out)
     if (tlvi_dice_below(d, 10) < 3) soften(p);
     for (int y = 0; y < p->side; y++, out += 3 * p->side) {
         const float *row = p->rgb + 3 * y * p->side;
-        int n = 3 * p->side, sum[3 * MOST_SIDE + 4];        // of two bytes: a triangle, about a bell
+        int n = 3 * p->side, sum[3 * MOST_SIDE + 4];    // of two bytes: a triangle, about a bell
         for (int i = 0; i < n; i += 4) {
             uint64_t bits = tlvi_dice_u64(d);
             for (int k = 0; k < 4; k++)
@@ -327,8 +328,9 @@ typedef struct draw_job {
 static void draw_one(void *arg, int64_t i, int worker)
 {
     const draw_job *j = arg;
+    tlv_rng_key key = tlv_rng_fold(j->key, (uint64_t)i);
     draw(j->scratch + (size_t)worker * plate_bytes(SET_SIDE), surface_of(i), defect_of(i), SET_SIDE,
-         tlv_rng_fold(j->key, (uint64_t)i), j->d->pixels + (size_t)i * 3 * SET_SIDE * SET_SIDE, NULL);
+         key, j->d->pixels + (size_t)i * 3 * SET_SIDE * SET_SIDE, NULL);
 }
 
 /* surfaces:N */

@@ -193,12 +193,13 @@ static int finish(job *j, double start)
     double seconds = cli_now() - start;
     if (o->hash) hex(&j->hash[0], text[0]);
     if (o->hash && !j->d) hex(&j->hash[1], text[1]);
-    fprintf(j->f, "drawn    %s %s, %s images of %d classes, %d x %d pixels, in %s\n", o->set, o->split,
-            cli_count(j->n).s, j->classes, j->size, j->size, cli_time(seconds).s);
+    fprintf(j->f, "drawn    %s %s, %s images of %d classes, %d x %d pixels, in %s\n", o->set,
+            o->split, cli_count(j->n).s, j->classes, j->size, j->size, cli_time(seconds).s);
     if (o->hash) fprintf(j->f, "images   %s\n", text[0]);
     if (o->hash && !j->d) fprintf(j->f, "masks    %s\n", text[1]);
     if (!j->d) fprintf(j->f, "flaws    %s boxes\n", cli_count(j->found).s);
-    if (o->out) fprintf(j->f, "saved    %s\nnext     tlv-probe %s --weights FILE\n", o->out, o->out);
+    if (o->out)
+        fprintf(j->f, "saved    %s\nnext     tlv-probe %s --weights FILE\n", o->out, o->out);
     cli_json_text(&out, "set", o->set);
     cli_json_text(&out, "split", o->split);
     cli_json_int(&out, "images", j->n);
