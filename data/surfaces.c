@@ -187,7 +187,8 @@ static void lay(tlvi_plate *p, tlv_surface kind, tlvi_dice *d)
 /* Exposure, a slope towards the light, and on what shines a bright spot. */
 static void shine(tlvi_plate *p, tlv_surface kind, tlvi_dice *d)
 {
-    float n = (float)p->side, gain = tlvi_dice_in(d, 0.65f, 1.25f), slope = tlvi_dice_in(d, 0, 0.6f);
+    float n = (float)p->side, gain = tlvi_dice_in(d, 0.65f, 1.25f);
+    float slope = tlvi_dice_in(d, 0, 0.6f);
     float x0 = tlvi_dice_in(d, 0, n), y0 = tlvi_dice_in(d, 0, n);
     float r = n * tlvi_dice_in(d, 0.3f, 0.8f);
     float gloss = kind == TLV_METAL || kind == TLV_PLASTIC ? tlvi_dice_in(d, 0, 70) : 0;
