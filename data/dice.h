@@ -1,6 +1,6 @@
 /* dice.h -- random numbers for drawing: splitmix64 (Steele, Lea, Flood 2014, OOPSLA), since an
- * image takes thousands of them.  Made of integers, and of floats' +, -, *, / and sqrt: the bits are
- * the same everywhere, if a statement throws the dice once: C does not fix the order of
+ * image takes thousands of them.  Made of integers, and of floats' +, -, *, / and sqrt: the bits
+ * are the same everywhere, if a statement throws the dice once: C does not fix the order of
  * arguments. */
 #ifndef TLVI_DICE_H
 #define TLVI_DICE_H

@@ -1094,6 +1094,101 @@ $photos/val/b/3.ppm" ] || fails "the answers are $(cat "$tmp/out")"
     err_has '^error: .*none.png'
 }
 
+# ---- drawn images ---------------------------------------------------------------------------------------
+
+# A folder that can be learned from, masks and boxes beside it: the same bytes with any number of threads.
+test_draw() {
+    local k
+    for k in 1 2; do
+        run draw surfaces --count 3 --threads $k --out "$tmp/parts$k" --masks "$tmp/masks$k" --json "$tmp/d.json"
+        status_is 0
+        err_is_empty
+        out_has '^drawn    surfaces train, 18 images of 6 classes, 64 x 64 pixels'
+        json_is "$tmp/d.json" images 18
+        json_is "$tmp/d.json" boxes "$(($(wc -l <"$tmp/masks$k/boxes.csv") - 1))"
+    done
+    diff -r "$tmp/parts1" "$tmp/parts2" >&2 || fails "other images with two threads"
+    diff -r "$tmp/masks1" "$tmp/masks2" >&2 || fails "other masks with two threads"
+    [ "$(find "$tmp/parts1" -name '*.png' | wc -l)" -eq 18 ] || fails "not 18 images"
+    [ "$(grep -c ',ok$' "$tmp/masks1/boxes.csv")" -eq 0 ] || fails "a box where nothing is wrong"
+    [ "$(grep -c ',crack$' "$tmp/masks1/boxes.csv")" -ge 3 ] || fails "a crack without a box"
+    run draw surfaces --count 3 --seed 1 --hash
+    status_is 0
+    cp "$tmp/out" "$tmp/seed1"
+    run draw surfaces --count 3 --hash
+    status_is 0
+    cmp -s "$tmp/out" "$tmp/seed1" && fails "another seed draws the same images"
+    run draw shapes --count 2 --out "$tmp/shapes"
+    status_is 0
+    [ "$(find "$tmp/shapes" -name '*.png' | wc -l)" -eq 20 ] || fails "not 20 shapes"
+    run probe "$tmp/parts1" --weights "$tmp/none"
+    status_is 1
+    err_has "none"
+}
+
+test_draw_usage() {
+    while IFS='|' read -r args says; do
+        # shellcheck disable=SC2086  # several words
+        run draw $args
+        status_is 2
+        out_is_empty
+        err_is_two_lines
+        err_has "$says"
+    done <<'END'
+circles --hash|circles: want surfaces.shapes.patterns
+surfaces|say where to: --out DIR, or --hash
+surfaces --hash --split all|--split all: want train.val.test
+shapes --out x --masks y|--masks: shapes have nothing to find
+END
+    run draw shapes --size 64 --hash
+    status_is 1
+    err_has 'shapes are 32 pixels a side, not 64'
+    mkdir "$tmp/full" && : >"$tmp/full/x"
+    run draw surfaces --out "$tmp/full"
+    status_is 1
+    err_has 'the folder is not empty'
+}
+
+# A stopped pre-training ends in the same backbone, which others can load.
+test_pretrain() {
+    local options="--width 0.0625 --size 32 --fractals 4 --contours 4 --batch 16 --steps 24 --log-every 8 --seed 3"
+    # shellcheck disable=SC2086
+    run pretrain $options --threads 1 --out "$tmp/pre-whole" --json "$tmp/p.json"
+    status_is 0
+    err_is_empty
+    out_has '^images   384, each seen once'
+    json_is "$tmp/p.json" steps 24
+    [ "$(wc -l <"$tmp/pre-whole/log.csv")" -eq 4 ] || fails "log.csv has not three rows"
+    for f in model.safetensors checkpoint.safetensors curve.png samples.png result.json; do
+        [ -s "$tmp/pre-whole/$f" ] || fails "no $f"
+    done
+    # shellcheck disable=SC2086
+    start pretrain $options --steps 3000 --threads 1 --out "$tmp/pre-parts"
+    until_true '[ -e "$tmp/pre-parts/log.csv" ] && [ "$(wc -l <"$tmp/pre-parts/log.csv")" -ge 2 ]'
+    kill -INT "$pid"
+    wait "$pid"
+    status=$?
+    status_is 130
+    err_has 'stopped after step [0-9]+ of 3000; the checkpoint is in'
+    run pretrain --resume "$tmp/pre-whole/checkpoint.safetensors" --threads 2
+    status_is 0
+    out_has '^resumed  .*: 24 of 24 steps are done'
+    run inspect "$tmp/pre-whole/model.safetensors"
+    status_is 0
+    out_has '^model    resnet10 x0.0625, .*no head'
+    run probe shapes:3 --weights "$tmp/pre-whole/model.safetensors" --out "$tmp/pre-probe"
+    status_is 0
+    run pretrain --resume "$tmp/pre-whole/checkpoint.safetensors" --steps 30
+    status_is 2
+    err_has "beside it there may be --threads and --json"
+    run pretrain --resume "$tmp/pre-whole/model.safetensors"
+    status_is 1
+    err_has 'it has no options of a run'
+    run pretrain --arch resnet11 --out "$tmp/no"
+    status_is 1
+    err_has "there is no architecture 'resnet11'"
+}
+
 # ---- examples to read -----------------------------------------------------------------------------------
 
 test_demo() {
