@@ -1189,6 +1189,45 @@ test_pretrain() {
     err_has "there is no architecture 'resnet11'"
 }
 
+# ---- what a backbone gains ---------------------------------------------------------------------------------------
+
+# Table, page and JSON say the same; the page needs no other file.
+test_gain() {
+    run pretrain --width 0.0625 --size 32 --fractals 4 --contours 4 --batch 16 --steps 4 --out "$tmp/pre-compare"
+    status_is 0
+    run gain shapes:12 --weights "$tmp/pre-compare/model.safetensors" --labels 2,4 --runs 2 --steps 4 \
+        --images 40 --out "$tmp/gain" --json "$tmp/c.json"
+    status_is 0
+    err_is_empty
+    out_has '^images   90 to learn from, 30 to choose by, 40 to measure on'
+    out_has '^kept     (probe|lp-ft|full) with 4 labels a class'
+    json_is "$tmp/c.json" images 40
+    local cell n=0
+    while read -r cell; do
+        grep -qF -- "$cell" "$tmp/out" || fails "the table lacks '$cell'"
+        grep -qF -- ">$cell<" "$tmp/gain/gain.html" || fails "the page lacks '$cell'"
+        n=$((n + 1))
+    done < <(sed -nE 's/.*"cell": "([^"]*)".*/\1/p' "$tmp/c.json")
+    [ "$n" -eq 10 ] || fails "$n cells, want 10"
+    [ "$(grep -o 'src="data:image/png;base64,' "$tmp/gain/gain.html" | wc -l)" -eq 4 ] || fails "not 4 pictures"
+    grep -qE 'src="[^d]|href=|https?:' "$tmp/gain/gain.html" && fails "the page wants other files"
+    sed -nE '0,/base64,/s/.*base64,([^"]*)".*/\1/p' "$tmp/gain/gain.html" | head -n 1 | base64 -d |
+        cmp -s - "$tmp/gain/samples.png" || fails "a picture is not its file"
+    run predict "$tmp/gain/model.safetensors" "$tmp/gain/samples.png"
+    status_is 0
+    while IFS='|' read -r args says; do
+        # shellcheck disable=SC2086  # several words
+        run gain $args
+        status_is 2
+        err_is_two_lines
+        err_has "$says"
+    done <<'END'
+shapes:4|--weights is missing
+shapes:4 --weights x --labels 5,5|--labels 5,5: want up to 6 rising numbers
+shapes:4 --weights x --labels five|--labels five
+END
+}
+
 # ---- examples to read -----------------------------------------------------------------------------------
 
 test_demo() {
