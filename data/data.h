@@ -158,7 +158,7 @@ tlv_dataset *tlv_dataset_open(tlv_ctx *c, const char *description, const char *s
 /* The files paths[0 .. n-1], in this order, without labels and classes. */
 tlv_dataset *tlv_dataset_from_files(tlv_ctx *c, int64_t n, const char *const *paths);
 void tlv_dataset_close(tlv_dataset *d);                     /* accepts NULL */
-/* 1 if the description names files with such a split ("train", "val", "test"), itself and no other
+/* 1 if the description names a set with such a split ("train", "val", "test"), itself and no other
  * that would stand for it; 0 also after an error. */
 int tlv_dataset_has_split(tlv_ctx *c, const char *description, const char *split);
 

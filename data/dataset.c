@@ -239,7 +239,9 @@ int tlv_dataset_has_split(tlv_ctx *c, const char *what, const char *split)
     unsigned bit = tlvi_split_bit(split);
     switch (kind_of(what, &rest)) {
     case CIFAR10: return (bit & tlvi_cifar10_splits(rest)) != 0;
-    case SHAPES: return (bit & (TLVI_TRAIN | TLVI_TEST)) != 0;
+    case SHAPES:
+    case PATTERNS: return (bit & (TLVI_TRAIN | TLVI_TEST)) != 0;
+    case SURFACES: return bit != 0;
     case FOLDER: return (bit & tlvi_folder_splits(c, rest)) != 0;
     case CSV: return (bit & tlvi_csv_splits(c, rest)) != 0;
     default: return 0;

@@ -76,6 +76,24 @@ static void test_sets(void)
     }
 }
 
+/* Programs ask which splits a set has: where it says none they take its images for training to be
+ * all that there are. */
+static void test_sets_say_their_splits(void)
+{
+    static const struct { const char *what; int has[3]; } ROWS[] = {
+        { "surfaces:2", { 1, 1, 1 } }, { "shapes:2", { 1, 0, 1 } }, { "patterns:2", { 1, 0, 1 } }
+    };
+    static const char *const SPLIT[3] = { "train", "val", "test" };
+    tlv_ctx *c = support_open();
+    for (size_t r = 0; r < sizeof ROWS / sizeof ROWS[0]; r++)
+        for (int s = 0; s < 3; s++)
+            EXPECT(tlv_dataset_has_split(c, ROWS[r].what, SPLIT[s]) == ROWS[r].has[s],
+                   "%s, %s: not %d", ROWS[r].what, SPLIT[s], ROWS[r].has[s]);
+    EXPECT_INT(tlv_dataset_has_split(c, "surfaces:2", "all"), 0);
+    EXPECT_OK(c);
+    tlv_ctx_close(c);
+}
+
 /* ---- flaws ----------------------------------------------------------------------------------- */
 
 /* A flawless surface has an empty mask, every other one something in it, but never half of the
@@ -179,5 +197,5 @@ static void test_wrong_arguments(void)
     tlv_ctx_close(c);
 }
 
-TEST_MAIN(T(test_the_frozen_test_set), T(test_sets), T(test_masks_show_the_flaws), T(test_boxes),
-          T(test_wrong_arguments))
+TEST_MAIN(T(test_the_frozen_test_set), T(test_sets), T(test_sets_say_their_splits),
+          T(test_masks_show_the_flaws), T(test_boxes), T(test_wrong_arguments))
