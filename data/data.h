@@ -238,12 +238,14 @@ const char *tlv_defect_name(tlv_defect d);                  /* "ok", "scratch", 
 
 /* The image of this key, [size,size] RGB, size 32 to 1024, and its mask (or NULL): [size,size]
  * grey, 255 where a flaw is, else 0.  Depends on the arguments alone: the same bits on any machine.
- * Both are new images of c. */
+ * Both are new images of c, and empty after an error (TLV_ERR_ARG: no such surface, defect or size;
+ * TLV_ERR_NOMEM). */
 tlv_status tlv_surface_draw(tlv_ctx *c, tlv_surface s, tlv_defect d, int size, tlv_rng_key key,
                             tlv_image *out, tlv_image *mask);
 
 /* The same for image i of the set surfaces:N in a split ("train", "val", "test"; NULL: train): its
- * defect is i mod 6, its surface i / 6 mod 5.  seed 0: the set's own images; else others. */
+ * defect is i mod 6, its surface i / 6 mod 5.  seed 0: the set's own images; else others.
+ * Errors: those of tlv_surface_draw; TLV_ERR_ARG (no such split), TLV_ERR_INDEX (i below 0). */
 tlv_status tlv_surface_example(tlv_ctx *c, const char *split, uint64_t seed, int64_t i, int size,
                                tlv_image *out, tlv_image *mask);
 

@@ -303,7 +303,8 @@ tlv_status tlv_surface_draw(tlv_ctx *c, tlv_surface s, tlv_defect d, int size, t
 static tlv_rng_key set_key(const char *split, uint64_t seed)
 {
     static const uint64_t SET = 0x5u;
-    uint64_t part = !split || strcmp(split, "train") == 0 ? 1 : strcmp(split, "val") == 0 ? 2 : 3;
+    unsigned bit = split ? tlvi_split_bit(split) : TLVI_TRAIN;
+    uint64_t part = bit == TLVI_TRAIN ? 1 : bit == TLVI_VAL ? 2 : 3;
     tlv_rng_key key = tlv_rng_fold((tlv_rng_key){ SET }, part);
     return seed ? tlv_rng_fold(key, seed) : key;
 }
@@ -314,6 +315,11 @@ static tlv_defect defect_of(int64_t i) { return (tlv_defect)(i % TLV_DEFECTS); }
 tlv_status tlv_surface_example(tlv_ctx *c, const char *split, uint64_t seed, int64_t i, int size,
                                tlv_image *out, tlv_image *mask)
 {
+    *out = (tlv_image){ 0 };
+    if (mask) *mask = (tlv_image){ 0 };
+    if (c->err) return c->err;
+    TLVI_CHECK(c, !split || tlvi_split_bit(split), TLV_ERR_ARG, "splits are train, val and test",
+               "surface_example: there is no split '%s'", split);
     TLVI_CHECK(c, i >= 0, TLV_ERR_INDEX, "count from 0", "surface_example: image %lld",
                (long long)i);
     tlv_rng_key key = tlv_rng_fold(set_key(split, seed), (uint64_t)i);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "examples/common.h"
 #include "tensor/hash.h"
@@ -29,7 +30,8 @@ typedef struct job {
     tlv_dataset *d;                     /* of sets that are drawn as a whole; NULL: surfaces */
     int classes, size;
     int64_t n, done, from;              /* images; written; the first of the chunk at work */
-    FILE *boxes;
+    FILE *boxes;                        /* of boxes.csv, under another name until it is whole */
+    char csv[PATH], beside[PATH + 32];
     tlv_box box[CHUNK][MOST_BOXES];     /* of the chunk */
     int64_t n_box[CHUNK], found;
     tlvi_hash hash[2];                  /* of all pixels, of all masks */
@@ -94,11 +96,15 @@ static tlv_status one_image(tlv_ctx *c, int64_t at, void *arg)
 }
 
 /* What a chunk leaves, in the order of its images. */
-static void write_chunk(job *j, int64_t n)
+static int write_chunk(job *j, int64_t n)
 {
     for (int64_t at = 0; at < n; at++) {
-        int64_t i = j->from + at, boxes = j->n_box[at] < MOST_BOXES ? j->n_box[at] : MOST_BOXES;
+        int64_t i = j->from + at, boxes = j->n_box[at];
         const char *name = class_name(j, (int)(i % j->classes));
+        if (boxes > MOST_BOXES)
+            return cli_error("choose another --size or --seed",
+                             "%s/%05lld.png: %lld boxes, there is room for %d", name,
+                             (long long)(i / j->classes), (long long)boxes, MOST_BOXES);
         for (int64_t b = 0; j->boxes && b < boxes; b++) {
             const tlv_box *x = &j->box[at][b];
             fprintf(j->boxes, "%s/%05lld.png,%d,%d,%d,%d,%s\n", name, (long long)(i / j->classes),
@@ -109,23 +115,25 @@ static void write_chunk(job *j, int64_t n)
         tlvi_hash_add(&j->hash[0], j->image[at].samples, j->image[at].bytes);
         if (!j->d) tlvi_hash_add(&j->hash[1], j->mask[at].samples, j->mask[at].bytes);
     }
+    return CLI_OK;
 }
 
 static int draw(job *j)
 {
     cli_progress line;
+    int status = CLI_OK;
     cli_progress_begin(&line, j->f, "draw", j->n);
     while (j->from < j->n && !cli_interrupted()) {
         int64_t n = j->n - j->from < CHUNK ? j->n - j->from : CHUNK;
         if (tlv_parallel_tasks(j->c, n, one_image, j) != TLV_OK) break;
-        write_chunk(j, n);
+        if ((status = write_chunk(j, n)) != CLI_OK) break;
         j->from += n;
         cli_progress_step(&line, j->from, "%lld of %lld images", (long long)j->from,
                           (long long)j->n);
     }
     cli_progress_end(&line);
     if (tlv_error(j->c)) return cli_fail(j->c);
-    if (j->from == j->n) return CLI_OK;
+    if (status != CLI_OK || j->from == j->n) return status;
     fprintf(stderr, "stopped after %lld of %lld images; those that are there are whole\n",
             (long long)j->from, (long long)j->n);
     return CLI_INTERRUPTED;
@@ -142,6 +150,8 @@ static int open_set(job *j)
     if (strcmp(o->set, "surfaces") != 0) {
         int h, w, channels;
         snprintf(what, sizeof what, "%.20s:%lld", o->set, (long long)o->count);
+        if (!tlv_dataset_has_split(j->c, what, o->split))   // another one would stand for it
+            return cli_error("draw train or test", "%s have no split '%s'", o->set, o->split);
         j->d = tlv_dataset_open(j->c, what, o->split);
         if (!j->d) return cli_fail(j->c);
         tlv_dataset_image_shape(j->d, &h, &w, &channels);
@@ -170,11 +180,24 @@ static int open_folders(job *j)
     if (cli_run_folder(o->masks, "masks", dir, sizeof dir) != CLI_OK
         || make_folders(j, o->masks) != CLI_OK)
         return CLI_FAILED;
-    if ((size_t)snprintf(dir, sizeof dir, "%s/boxes.csv", o->masks) >= sizeof dir)
+    if ((size_t)snprintf(j->csv, PATH, "%s/boxes.csv", o->masks) >= PATH)
         return cli_error("choose a shorter one", "the path %s is too long", o->masks);
-    j->boxes = fopen(dir, "w");
-    if (!j->boxes || fputs("path,x0,y0,x1,y1,class\n", j->boxes) < 0) return file_error(dir);
+    snprintf(j->beside, sizeof j->beside, "%s.%ld.tmp", j->csv, (long)getpid());
+    j->boxes = fopen(j->beside, "w");
+    if (!j->boxes || fputs("path,x0,y0,x1,y1,class\n", j->boxes) < 0) return file_error(j->csv);
     return CLI_OK;
+}
+
+/* Gives boxes.csv its name; without `keep`, or when it cannot be written, it goes. */
+static int close_boxes(job *j, int keep)
+{
+    if (!j->boxes) return CLI_OK;
+    int bad = ferror(j->boxes);
+    bad |= fclose(j->boxes) != 0;
+    bad |= !bad && keep && rename(j->beside, j->csv) != 0;
+    int status = bad && keep ? file_error(j->csv) : CLI_OK;
+    if (bad || !keep) remove(j->beside);
+    return status;
 }
 
 static const char *hex(tlvi_hash *h, char text[DIGEST])
@@ -217,13 +240,13 @@ static int run(job *j)
     double start = cli_now();
     j->c = cli_open(j->o.threads, j->o.seed);
     j->hash[0] = j->hash[1] = tlvi_hash_begin();
-    if (open_set(j) != CLI_OK || open_folders(j) != CLI_OK) return CLI_FAILED;
-    cli_catch_interrupt();
-    int status = draw(j);
-    if (j->boxes) {
-        int bad = ferror(j->boxes);
-        if (fclose(j->boxes) != 0 || bad) return file_error(j->o.masks);
+    int status = open_set(j);
+    if (status == CLI_OK) status = open_folders(j);
+    if (status == CLI_OK) {
+        cli_catch_interrupt();
+        status = draw(j);
     }
+    if (close_boxes(j, status != CLI_FAILED) != CLI_OK) return CLI_FAILED;
     return status == CLI_OK ? finish(j, start) : status;
 }
 

@@ -1126,6 +1126,23 @@ test_draw() {
     err_has "none"
 }
 
+# Ctrl-C leaves whole images, and the boxes of the masks that are there.
+test_a_stopped_drawing() {
+    start draw surfaces --count 30000 --size 128 --threads 1 --out "$tmp/drawn" --masks "$tmp/drawn-masks"
+    until_true '[ -n "$(find "$tmp/drawn-masks" -name "00003.png" 2>/dev/null)" ]'
+    [ ! -e "$tmp/drawn-masks/boxes.csv" ] || fails "boxes.csv is there before it is whole"
+    kill -INT "$pid"
+    wait "$pid"
+    status=$?
+    status_is 130
+    err_has 'stopped after [0-9]+ of 180000 images; those that are there are whole'
+    [ -z "$(find "$tmp/drawn" "$tmp/drawn-masks" -name '*.tmp*')" ] || fails "it left a file that is not whole"
+    local flawed boxed
+    flawed=$(cd "$tmp/drawn-masks" && find . -name '*.png' ! -path './ok/*' | sed 's/^..//' | sort)
+    boxed=$(sed 1d "$tmp/drawn-masks/boxes.csv" | cut -d, -f1 | sort -u)
+    [ -n "$boxed" ] && [ "$boxed" = "$flawed" ] || fails "boxes.csv and the masks differ"
+}
+
 test_draw_usage() {
     while IFS='|' read -r args says; do
         # shellcheck disable=SC2086  # several words
@@ -1143,6 +1160,10 @@ END
     run draw shapes --size 64 --hash
     status_is 1
     err_has 'shapes are 32 pixels a side, not 64'
+    run draw shapes --split val --hash
+    status_is 1
+    err_is_two_lines
+    err_has "shapes have no split 'val'"
     mkdir "$tmp/full" && : >"$tmp/full/x"
     run draw surfaces --out "$tmp/full"
     status_is 1

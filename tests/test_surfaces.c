@@ -179,6 +179,62 @@ static void test_boxes(void)
     tlv_ctx_close(c);
 }
 
+/* The bounds of the region around pixel i, of 8 neighbours, by filling it; takes it out of px. */
+static tlv_box fill(uint8_t *px, int side, int i, int *stack)
+{
+    int n = 0;
+    tlv_box b = { side, side, 0, 0 };
+    px[i] = 0;
+    stack[n++] = i;
+    while (n) {
+        int at = stack[--n], x = at % side, y = at / side;
+        b = (tlv_box){ x < b.x0 ? x : b.x0, y < b.y0 ? y : b.y0, x >= b.x1 ? x + 1 : b.x1,
+                       y >= b.y1 ? y + 1 : b.y1 };
+        for (int k = 0; k < 9; k++) {
+            int u = x + k % 3 - 1, v = y + k / 3 - 1;
+            if (u < 0 || v < 0 || u >= side || v >= side || !px[v * side + u]) continue;
+            px[v * side + u] = 0;
+            stack[n++] = v * side + u;
+        }
+    }
+    return b;
+}
+
+/* Boxes of drawn masks, from the smallest image to the largest, are what filling finds. */
+static void test_boxes_of_drawn_masks(void)
+{
+    static const int SIZE[] = { 32, 64, 200, 1024 }, IMAGES[] = { 60, 60, 30, 5 };
+    tlv_ctx *c = support_open();
+    for (int z = 0; z < 4; z++) {
+        int side = SIZE[z], *stack = malloc((size_t)(side * side) * sizeof *stack);
+        for (int i = 0; stack && i < IMAGES[z]; i++) {
+            tlv_image m, mask;
+            tlv_box box[MOST];
+            int n = 0, same = 1;
+            tlv_defect f = (tlv_defect)(1 + i % 5);
+            tlv_rng_key key = tlv_rng_fold((tlv_rng_key){ 9 }, (uint64_t)i);
+            if (tlv_surface_draw(c, (tlv_surface)(i / 5 % 5), f, side, key, &m, &mask) != TLV_OK)
+                break;
+            EXPECT(m.h == side && m.w == side && mask.bytes == (size_t)(side * side), "%d x %d",
+                   m.h, m.w);
+            int64_t found = tlv_mask_boxes(c, &mask, box, MOST);
+            for (int k = 0; k < side * side; k++) {
+                if (!((uint8_t *)mask.samples)[k]) continue;
+                tlv_box b = fill(mask.samples, side, k, stack);
+                same &= n < found && n < MOST && memcmp(&b, &box[n], sizeof b) == 0;
+                n++;
+            }
+            EXPECT(same && n == found && n > 0, "%s, %d pixels: %d regions, %lld boxes",
+                   tlv_defect_name(f), side, n, (long long)found);
+            tlv_image_close(&m);
+            tlv_image_close(&mask);
+        }
+        free(stack);
+    }
+    EXPECT_OK(c);
+    tlv_ctx_close(c);
+}
+
 static void test_wrong_arguments(void)
 {
     tlv_ctx *c = support_open();
@@ -192,10 +248,14 @@ static void test_wrong_arguments(void)
     EXPECT_ERROR(c, TLV_ERR_ARG, "surface_draw: size 31");
     EXPECT_STATUS(tlv_surface_example(c, "test", 0, -1, 64, &m, NULL), TLV_ERR_INDEX);
     EXPECT_ERROR(c, TLV_ERR_INDEX, "surface_example: image -1");
+    EXPECT_STATUS(tlv_surface_example(c, "tests", 0, 1, 64, &m, NULL), TLV_ERR_ARG);
+    EXPECT_ERROR(c, TLV_ERR_ARG, "surface_example: there is no split 'tests'");
+    EXPECT(!m.samples, "an image of no split");
     EXPECT(!tlv_dataset_open(c, "surfaces:x", NULL), "surfaces:x");
     EXPECT_ERROR(c, TLV_ERR_ARG, "surfaces:x: the number of images is 1 to 100000");
     tlv_ctx_close(c);
 }
 
 TEST_MAIN(T(test_the_frozen_test_set), T(test_sets), T(test_sets_say_their_splits),
-          T(test_masks_show_the_flaws), T(test_boxes), T(test_wrong_arguments))
+          T(test_masks_show_the_flaws), T(test_boxes), T(test_boxes_of_drawn_masks),
+          T(test_wrong_arguments))
