@@ -134,7 +134,7 @@ WIDE_asan   := -fno-sanitize=undefined
 $(call objects,$(AVX2) $(AVX512)): ISA_FLAGS += $(WIDE_$(MODE))
 $(OBJ)/tensor/kernels/%.o: FILE_FLAGS = -g1 $(if $(filter -O2,$(OPT_$(MODE))),-O3) $(ISA_FLAGS) $(KERNEL_CFLAGS)
 # Drawing is loops over pixels.
-DRAWING := $(addprefix data/,$(addsuffix .c,surfaces defects patterns fractals contours leaves))
+DRAWING := $(addprefix data/,$(addsuffix .c,surfaces defects patterns fractals contours textures leaves))
 $(call objects,$(DRAWING)): FILE_FLAGS = $(if $(filter -O2,$(OPT_$(MODE))),-O3)
 $(OBJ)/tests/%.o $(OBJ)/examples/%.o: FILE_FLAGS := -D_XOPEN_SOURCE=700
 $(OBJ)/tensor/threads_$(BACKEND).o: FILE_FLAGS := $(THREAD_FLAGS_$(BACKEND))

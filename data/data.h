@@ -123,7 +123,7 @@ typedef struct tlv_dataset tlv_dataset;
  *                         files
  *   surfaces:N            N drawn images of inspected surfaces a class (surfaces.c): ok, scratch,
  *                         dent, stain, crack, hole; 64x64 RGB, no files
- *   patterns:N            N drawn images of each of 300 categories (patterns.c), one in an image,
+ *   patterns:N            N drawn images of each of 260 categories (patterns.c), one in an image,
  *                         64x64 RGB, no files
  *   folder:DIR            DIR/CLASS/FILE, or DIR/{train,val,test}/CLASS/FILE; a description that is
  *                         the path of a folder is taken as this
@@ -256,22 +256,22 @@ typedef struct tlv_box { int x0, y0, x1, y1; } tlv_box;
  * into box. */
 int64_t tlv_mask_boxes(tlv_ctx *c, const tlv_image *mask, tlv_box *box, int64_t room);
 
-/* ---- drawn patterns (patterns.c; fractals.c, contours.c, leaves.c) ---------------------------- *
- * Images to learn from without photographs: fractals and wavy contours on varied grounds, some in
- * an image, each of a category that is to be recognised.  docs/patterns.md shows them. */
+/* ---- drawn patterns (patterns.c; fractals.c, contours.c, textures.c, leaves.c) ---------------- *
+ * Images to learn from without photographs: fractals and wavy contours, some in an image, on
+ * textures and other grounds; objects and textures are of categories that are to be recognised.  docs/patterns.md shows them. */
 
 typedef struct tlv_patterns tlv_patterns;
 
 typedef struct tlv_patterns_opts {
-    int fractals, contours;     /* categories of each, up to 100000; 0, 0: 200 and 100 */
-    int objects;                /* at most so many in an image, 1 to 16; 0: 4 */
+    int fractals, contours, textures;   /* categories of each, up to 100000; all 0: 120, 80, 60 */
+    int objects;                /* fractals and contours in an image at most, 1 to 16; 0: 3 */
     tlv_rng_key key;            /* of the categories */
 } tlv_patterns_opts;
 
 /* Draws the categories' numbers.  NULL after an error (TLV_ERR_ARG, TLV_ERR_NOMEM). */
 tlv_patterns *tlv_patterns_open(tlv_ctx *c, tlv_patterns_opts o);
 void tlv_patterns_close(tlv_patterns *p);                   /* accepts NULL */
-int tlv_patterns_labels(const tlv_patterns *p);             /* fractals + contours */
+int tlv_patterns_labels(const tlv_patterns *p);             /* fractals + contours + textures */
 
 /* The image of this key, pixels [size,size,3], size 16 to 512; label [labels] (or NULL) becomes 1
  * for each category that can be seen in it, else 0.  Depends on the set's options, size and key

@@ -11,16 +11,17 @@
 #include "data/reader.h"
 
 enum {
-    FRACTALS = 200, CONTOURS = 100, OBJECTS = 4, MOST_CATEGORIES = 100000,
+    FRACTALS = 120, CONTOURS = 80, TEXTURES = 60, OBJECTS = 3, MOST_CATEGORIES = 100000,
     LEAST_SIDE = 16, MOST_SIDE = 512, SET_SIDE = 64,
     LEAST_PIXELS = 16                   /* of an object, or a 200th of the image: to be seen */
 };
 
 struct tlv_patterns {
     tlv_ctx *c;
-    int fractals, contours, objects;
+    int fractals, contours, textures, objects;
     tlvi_fractal *fractal;              /* [fractals] */
     tlvi_contour *contour;              /* [contours] */
+    tlvi_texture *texture;              /* [textures] */
 };
 
 /* ---- categories ------------------------------------------------------------------------------ */
@@ -30,32 +31,38 @@ static tlvi_dice dice_of(tlv_rng_key k) { return (tlvi_dice){ k.k }; }
 tlv_patterns *tlv_patterns_open(tlv_ctx *c, tlv_patterns_opts o)
 {
     if (c->err) return NULL;
-    if (o.fractals == 0 && o.contours == 0) {
+    if (o.fractals == 0 && o.contours == 0 && o.textures == 0) {
         o.fractals = FRACTALS;
         o.contours = CONTOURS;
+        o.textures = TEXTURES;
     }
     if (o.objects == 0) o.objects = OBJECTS;
-    TLVI_REQUIRE(c, o.fractals >= 0 && o.contours >= 0 && o.fractals <= MOST_CATEGORIES
-                    && o.contours <= MOST_CATEGORIES && o.objects > 0
+    TLVI_REQUIRE(c, o.fractals >= 0 && o.contours >= 0 && o.textures >= 0
+                    && o.fractals <= MOST_CATEGORIES && o.contours <= MOST_CATEGORIES
+                    && o.textures <= MOST_CATEGORIES && o.objects > 0
                     && o.objects <= TLVI_MOST_OBJECTS, TLV_ERR_ARG,
                  "0 to 100000 categories of each, 1 to 16 objects",
-                 "patterns_open: %d fractals, %d contours, %d objects", o.fractals, o.contours,
-                 o.objects);
+                 "patterns_open: %d fractals, %d contours, %d textures, %d objects", o.fractals,
+                 o.contours, o.textures, o.objects);
     tlv_patterns *p = tlvi_alloc(c, sizeof *p);
     if (!p) return NULL;
     *p = (tlv_patterns){ .c = c, .fractals = o.fractals, .contours = o.contours,
-                         .objects = o.objects };
+                         .textures = o.textures, .objects = o.objects };
     p->fractal = tlvi_alloc(c, (size_t)o.fractals * sizeof *p->fractal + 1);
     p->contour = tlvi_alloc(c, (size_t)o.contours * sizeof *p->contour + 1);
-    if (!p->fractal || !p->contour) {
+    p->texture = tlvi_alloc(c, (size_t)o.textures * sizeof *p->texture + 1);
+    if (!p->fractal || !p->contour || !p->texture) {
         tlv_patterns_close(p);
         return NULL;
     }
-    tlv_rng_key key[2] = { tlv_rng_fold(o.key, 0), tlv_rng_fold(o.key, 1) };
+    tlv_rng_key key[3];
+    for (int k = 0; k < 3; k++) key[k] = tlv_rng_fold(o.key, (uint64_t)k);
     for (int i = 0; i < o.fractals; i++)
         p->fractal[i] = tlvi_fractal_make(dice_of(tlv_rng_fold(key[0], (uint64_t)i)));
     for (int i = 0; i < o.contours; i++)
         p->contour[i] = tlvi_contour_make(dice_of(tlv_rng_fold(key[1], (uint64_t)i)));
+    for (int i = 0; i < o.textures; i++)
+        p->texture[i] = tlvi_texture_make(dice_of(tlv_rng_fold(key[2], (uint64_t)i)));
     return p;
 }
 
@@ -64,10 +71,14 @@ void tlv_patterns_close(tlv_patterns *p)
     if (!p) return;
     if (p->fractal) tlvi_free(p->c, p->fractal, (size_t)p->fractals * sizeof *p->fractal + 1);
     if (p->contour) tlvi_free(p->c, p->contour, (size_t)p->contours * sizeof *p->contour + 1);
+    if (p->texture) tlvi_free(p->c, p->texture, (size_t)p->textures * sizeof *p->texture + 1);
     tlvi_free(p->c, p, sizeof *p);
 }
 
-int tlv_patterns_labels(const tlv_patterns *p) { return p->fractals + p->contours; }
+int tlv_patterns_labels(const tlv_patterns *p)
+{
+    return p->fractals + p->contours + p->textures;
+}
 
 /* ---- the sheet ------------------------------------------------------------------------------- */
 
@@ -220,6 +231,26 @@ static void put_object(tlvi_sheet *s, const tlv_patterns *p, int category, const
     else tlvi_contour_draw(s, &p->contour[category - p->fractals], pose, number, d);
 }
 
+/* A texture of some category (or the one of `only`), or any other ground: which, or -1. */
+static int lay_ground(tlvi_sheet *s, const tlv_patterns *p, int only, tlvi_dice *d)
+{
+    int objects = p->fractals + p->contours, textured = p->textures && tlvi_dice_below(d, 2);
+    if (only >= 0) textured = only >= objects;
+    if (!textured) {
+        tlvi_leaves_ground(s, d);
+        return -1;
+    }
+    int k = only >= 0 ? only - objects : tlvi_dice_below(d, p->textures);
+    float a[3], b[3], off;
+    do {                                            // two colours that can be told apart
+        for (int i = 0; i < 3; i++) a[i] = tlvi_dice_in(d, 0, 255);
+        for (int i = 0; i < 3; i++) b[i] = tlvi_dice_in(d, 0, 255);
+        off = light(a) - light(b);
+    } while (off < 30 && off > -30);
+    tlvi_texture_ground(s, &p->texture[k], a, b, d);
+    return objects + k;
+}
+
 /* `only`: the one category that is drawn; -1: any, several. */
 static void draw(tlvi_sheet *s, const tlv_patterns *p, int only, tlv_rng_key key, uint8_t *pixels,
                  float *label)
@@ -227,13 +258,15 @@ static void draw(tlvi_sheet *s, const tlv_patterns *p, int only, tlv_rng_key key
     int labels = tlv_patterns_labels(p), category[TLVI_MOST_OBJECTS];
     int drawn[TLVI_MOST_OBJECTS];
     tlvi_dice d = dice_of(key);
-    int n = only >= 0 ? 1 : 1 + tlvi_dice_below(&d, p->objects);
+    int objects = p->fractals + p->contours, n = 0;
+    if (only >= 0) n = only < objects;
+    else if (objects) n = 1 + tlvi_dice_below(&d, p->objects);
     memset(s->owner, TLVI_GROUND, (size_t)s->side * (size_t)s->side);
     memset(s->owned, 0, sizeof s->owned);
     s->owned[TLVI_GROUND] = s->side * s->side;
-    tlvi_leaves_ground(s, &d);
+    int ground = lay_ground(s, p, only, &d);
     for (int i = 0; i < n; i++) {
-        category[i] = only >= 0 ? only : tlvi_dice_below(&d, labels);
+        category[i] = only >= 0 ? only : tlvi_dice_below(&d, objects);
         tlvi_pose pose = choose_pose(s, n, &d);
         put_object(s, p, category[i], &pose, i + 1, &d);
         drawn[i] = s->owned[i + 1];
@@ -243,6 +276,7 @@ static void draw(tlvi_sheet *s, const tlv_patterns *p, int only, tlv_rng_key key
     int least = s->side * s->side / 200;
     if (least < LEAST_PIXELS) least = LEAST_PIXELS;
     for (int k = 0; label && k < labels; k++) label[k] = 0;
+    if (label && ground >= 0 && 3 * s->owned[TLVI_GROUND] >= s->side * s->side) label[ground] = 1;
     for (int i = 0; label && i < n; i++) {
         int seen = s->owned[i + 1];
         if (seen >= least && 2 * seen >= drawn[i]) label[category[i]] = 1;
@@ -335,7 +369,7 @@ tlv_status tlv_patterns_batch(tlv_ctx *c, const tlv_patterns *p, int64_t n,
     return TLV_OK;
 }
 
-/* patterns:N.  Image i is of category i mod 300 and depends on (seed, split, i) alone. */
+/* patterns:N.  Image i is of category i mod 260 and depends on (seed, split, i) alone. */
 tlv_status tlvi_draw_patterns(tlv_dataset *d, int64_t per_class, const char *split)
 {
     tlv_ctx *c = d->c;
@@ -349,9 +383,10 @@ tlv_status tlvi_draw_patterns(tlv_dataset *d, int64_t per_class, const char *spl
     d->channels = 3;
     for (int k = 0; k < labels; k++) {
         char name[32];
-        int contour = k >= p->fractals;
-        snprintf(name, sizeof name, "%s %d", contour ? "contour" : "fractal",
-                 contour ? k - p->fractals : k);
+        int from = k < p->fractals ? 0 : k < p->fractals + p->contours ? p->fractals
+                                                                       : p->fractals + p->contours;
+        snprintf(name, sizeof name, "%s %d", from == 0 ? "fractal" : from == p->fractals
+                 ? "contour" : "texture", k - from);
         if (!tlvi_dataset_add_class(d, name)) break;
     }
     if (!c->err && tlvi_dataset_alloc(d)) {

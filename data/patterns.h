@@ -59,6 +59,15 @@ tlvi_contour tlvi_contour_make(tlvi_dice d);                                /* c
 void tlvi_contour_draw(tlvi_sheet *s, const tlvi_contour *k, const tlvi_pose *p, int number,
                        tlvi_dice *d);
 
+/* Stripes and grain: waves along directions, sharp or soft. */
+typedef struct tlvi_texture {
+    float dir[3][2], weight[3], waves[2], fine, stretch, sharp;
+} tlvi_texture;
+tlvi_texture tlvi_texture_make(tlvi_dice d);                                /* textures.c */
+/* All of the sheet between the colours a and b. */
+void tlvi_texture_ground(tlvi_sheet *s, const tlvi_texture *t, const float a[3], const float b[3],
+                         tlvi_dice *d);
+
 /* The ground under all: plain, a slope, soft noise, dead leaves; and leaves on top of objects. */
 void tlvi_leaves_ground(tlvi_sheet *s, tlvi_dice *d);                       /* leaves.c */
 void tlvi_leaves_over(tlvi_sheet *s, int n, tlvi_dice *d);

@@ -16,7 +16,7 @@
 
 typedef struct options {
     const char *arch, *out, *json, *resume;
-    int64_t size, fractals, contours, objects, steps, batch, warmup, every, seed, threads;
+    int64_t size, fractals, contours, textures, objects, steps, batch, warmup, every, seed, threads;
     double width, lr, weight_decay;
 } options;
 
@@ -32,7 +32,9 @@ static void option_table(options *o, cli_option *table)
         { "--size", CLI_INT, &o->size, "N", "of the images", 16, 512 },
         { "--fractals", CLI_INT, &o->fractals, "N", "categories of fractals", 0, 100000 },
         { "--contours", CLI_INT, &o->contours, "N", "categories of contours", 0, 100000 },
-        { "--objects", CLI_INT, &o->objects, "N", "patterns in an image, at most", 1, 16 },
+        { "--textures", CLI_INT, &o->textures, "N", "categories of grounds", 0, 100000 },
+        { "--objects", CLI_INT, &o->objects, "N", "fractals and contours in an image, at most", 1,
+          16 },
         { "--steps", CLI_INT, &o->steps, "N", "steps of the optimizer", 1, 1e9 },
         CLI_OPT_BATCH(o->batch),
         { "--warmup", CLI_INT, &o->warmup, "N", "steps to reach the rate", 0, 1e9 },
@@ -50,8 +52,8 @@ static void option_table(options *o, cli_option *table)
 static options defaults(void)
 {
     tlv_pretrain_opts d = tlv_pretrain_defaults();
-    return (options){ .arch = "resnet10", .width = 0.25, .size = 64, .fractals = 200,
-                      .contours = 100, .objects = 4, .steps = d.steps, .batch = d.batch,
+    return (options){ .arch = "resnet10", .width = 0.25, .size = 64, .fractals = 120,
+                      .contours = 80, .textures = 60, .objects = 3, .steps = d.steps, .batch = d.batch,
                       .warmup = d.warmup, .lr = d.lr, .weight_decay = d.weight_decay,
                       .every = 500 };
 }
@@ -247,6 +249,7 @@ static int write_json(const job *j, const char *path)
     cli_json_int(&out, "size", j->o.size);
     cli_json_int(&out, "fractals", j->o.fractals);
     cli_json_int(&out, "contours", j->o.contours);
+    cli_json_int(&out, "textures", j->o.textures);
     cli_json_int(&out, "objects", j->o.objects);
     cli_json_int(&out, "steps", s->steps);
     cli_json_int(&out, "batch", j->o.batch);
@@ -306,7 +309,7 @@ static int open_run(job *j)
     const char *const meta[] = { "options", j->record, NULL };
     tlv_pretrain_opts p = tlv_pretrain_defaults();
     p.patterns = (tlv_patterns_opts){ .fractals = (int)o->fractals, .contours = (int)o->contours,
-                                      .objects = (int)o->objects,
+                                      .textures = (int)o->textures, .objects = (int)o->objects,
                                       .key = tlv_rng_stream(j->c, "categories") };
     p.steps = o->steps;
     p.batch = o->batch;

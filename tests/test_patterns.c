@@ -26,22 +26,46 @@ static void test_bits_are_those_of_every_machine(void)
     tlv_patterns *p = open_some(c, 0, 0, 0);
     REQUIRE(p, "%s", tlv_error_msg(c));
     static uint8_t pixels[3 * 96 * 96];
-    static float label[300];
+    static float label[260];
     tlvi_hash h = tlvi_hash_begin();
-    EXPECT_INT(tlv_patterns_labels(p), 300);
+    EXPECT_INT(tlv_patterns_labels(p), 260);
     for (int i = 0; i < 60; i++) {
         int side = SIZES[i % 3];
         tlv_rng_key key = tlv_rng_fold((tlv_rng_key){ 4 }, (uint64_t)i);
         EXPECT_STATUS(tlv_pattern_draw(c, p, side, key, pixels, label), TLV_OK);
         tlvi_hash_add(&h, pixels, 3 * (size_t)side * (size_t)side);
-        for (int k = 0; k < 300; k++)
+        for (int k = 0; k < 260; k++)
             if (label[k] > 0) tlvi_hash_add_u64(&h, (uint64_t)k);
     }
     uint8_t digest[TLVI_HASH_BYTES];
     char text[2 * TLVI_HASH_BYTES + 1];
     tlvi_hash_end(&h, digest);
     for (int i = 0; i < TLVI_HASH_BYTES; i++) sprintf(text + 2 * i, "%02x", digest[i]);
-    EXPECT_STR(text, "063ffc4a6ce1f287f8b45606960426606c62e9f5b19bec17f6fb70a42eabfaa0");
+    EXPECT_STR(text, "8094fd04d60f9ebc8aec90ff11d25a452eaef7235426a9b4aeab84794cfa03e2");
+    tlv_patterns_close(p);
+    tlv_ctx_close(c);
+}
+
+/* Textures alone: most images show theirs, with nothing on it. */
+static void test_textures_alone(void)
+{
+    tlv_ctx *c = support_open();
+    tlv_patterns *p = tlv_patterns_open(c, (tlv_patterns_opts){ .textures = 4, .key = { 3 } });
+    REQUIRE(p, "%s", tlv_error_msg(c));
+    static uint8_t pixels[BYTES];
+    float label[4];
+    int of[4] = { 0 }, none = 0;
+    for (int i = 0; i < 200; i++) {
+        int n = 0;
+        tlv_rng_key key = tlv_rng_fold((tlv_rng_key){ 9 }, (uint64_t)i);
+        tlv_pattern_draw(c, p, SIDE, key, pixels, label);
+        for (int k = 0; k < 4; k++) of[k] += label[k] > 0, n += label[k] > 0;
+        EXPECT(n <= 1, "%d textures", n);
+        none += n == 0;
+    }
+    EXPECT(none > 60 && none < 140, "%d of 200 without a texture, want about half", none);
+    for (int k = 0; k < 4; k++) EXPECT(of[k] > 10, "texture %d in %d images", k, of[k]);
+    EXPECT_OK(c);
     tlv_patterns_close(p);
     tlv_ctx_close(c);
 }
@@ -137,12 +161,13 @@ static void test_sets(void)
                 *e = tlv_dataset_open(c, "patterns:1", "train"),
                 *t = tlv_dataset_open(c, "patterns:1", "test");
     REQUIRE(d && e && t, "%s", tlv_error_msg(c));
-    EXPECT_INT(tlv_dataset_classes(d), 300);
-    EXPECT_INT(tlv_dataset_size(d), 600);
-    EXPECT_STR(tlv_dataset_class_name(d, 199), "fractal 199");
-    EXPECT_STR(tlv_dataset_class_name(d, 200), "contour 0");
-    EXPECT_INT(tlv_dataset_label(d, 301), 1);
-    EXPECT(memcmp(tlv_dataset_pixels(d, 0), tlv_dataset_pixels(e, 0), 300 * BYTES) == 0,
+    EXPECT_INT(tlv_dataset_classes(d), 260);
+    EXPECT_INT(tlv_dataset_size(d), 520);
+    EXPECT_STR(tlv_dataset_class_name(d, 119), "fractal 119");
+    EXPECT_STR(tlv_dataset_class_name(d, 120), "contour 0");
+    EXPECT_STR(tlv_dataset_class_name(d, 200), "texture 0");
+    EXPECT_INT(tlv_dataset_label(d, 261), 1);
+    EXPECT(memcmp(tlv_dataset_pixels(d, 0), tlv_dataset_pixels(e, 0), 260 * BYTES) == 0,
            "patterns:2 begins otherwise than patterns:1");
     EXPECT(memcmp(tlv_dataset_pixels(t, 0), tlv_dataset_pixels(e, 0), BYTES) != 0,
            "a test image is a training image");
@@ -159,7 +184,7 @@ static void test_wrong_options(void)
 {
     tlv_ctx *c = support_open();
     EXPECT(!open_some(c, -1, 10, 1), "-1 fractals");
-    EXPECT_ERROR(c, TLV_ERR_ARG, "patterns_open: -1 fractals, 10 contours, 1 objects");
+    EXPECT_ERROR(c, TLV_ERR_ARG, "patterns_open: -1 fractals, 10 contours, 0 textures, 1 objects");
     EXPECT(!open_some(c, 10, 10, 17), "17 objects");
     EXPECT_ERROR(c, TLV_ERR_ARG, "17 objects");
     tlv_patterns *p = open_some(c, 0, 3, 1);
@@ -181,4 +206,5 @@ static void test_wrong_options(void)
 }
 
 TEST_MAIN(T(test_bits_are_those_of_every_machine), T(test_an_image_is_its_key), T(test_labels),
+          T(test_textures_alone),
           T(test_batches_at_any_thread_count), T(test_sets), T(test_wrong_options))

@@ -1172,7 +1172,7 @@ END
 
 # A stopped pre-training ends in the same backbone, which others can load.
 test_pretrain() {
-    local options="--width 0.0625 --size 32 --fractals 4 --contours 4 --batch 16 --steps 24 --log-every 8 --seed 3"
+    local options="--width 0.0625 --size 32 --fractals 4 --contours 4 --textures 2 --batch 16 --steps 24 --log-every 8 --seed 3"
     # shellcheck disable=SC2086
     run pretrain $options --threads 1 --out "$tmp/pre-whole" --json "$tmp/p.json"
     status_is 0
@@ -1214,7 +1214,7 @@ test_pretrain() {
 
 # Table, page and JSON say the same; the page needs no other file.
 test_gain() {
-    run pretrain --width 0.0625 --size 32 --fractals 4 --contours 4 --batch 16 --steps 4 --out "$tmp/pre-compare"
+    run pretrain --width 0.0625 --size 32 --fractals 4 --contours 4 --textures 2 --batch 16 --steps 4 --out "$tmp/pre-compare"
     status_is 0
     run gain shapes:12 --weights "$tmp/pre-compare/model.safetensors" --labels 2,4 --runs 2 --steps 4 \
         --images 40 --out "$tmp/gain" --json "$tmp/c.json"

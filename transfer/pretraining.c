@@ -56,9 +56,10 @@ static void write_plan(tlv_pretrain *t)
     const tlv_pretrain_opts *o = &t->o;
     snprintf(t->plan, sizeof t->plan,
              "%lld steps of %lld, warm-up %lld, rate %.17g, decay %.9g, fractals %d, contours %d, "
-             "objects %d, categories %016llx, seed %016llx",
+             "textures %d, objects %d, categories %016llx, seed %016llx",
              (long long)o->steps, (long long)o->batch, (long long)o->warmup, o->lr, o->weight_decay,
-             o->patterns.fractals, o->patterns.contours, o->patterns.objects,
+             o->patterns.fractals, o->patterns.contours, o->patterns.textures,
+             o->patterns.objects,
              (unsigned long long)o->patterns.key.k,
              (unsigned long long)tlv_rng_stream(t->c, "patterns").k);
 }
