@@ -258,7 +258,8 @@ int64_t tlv_mask_boxes(tlv_ctx *c, const tlv_image *mask, tlv_box *box, int64_t 
 
 /* ---- drawn patterns (patterns.c; fractals.c, contours.c, textures.c, leaves.c) ---------------- *
  * Images to learn from without photographs: fractals and wavy contours, some in an image, on
- * textures and other grounds; objects and textures are of categories that are to be recognised.  docs/patterns.md shows them. */
+ * textures and other grounds; objects and textures are of categories that are to be recognised.
+ * docs/patterns.md shows them. */
 
 typedef struct tlv_patterns tlv_patterns;
 

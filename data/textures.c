@@ -1,5 +1,5 @@
-/* textures.c -- grounds that are to be recognised, too: stripes and grain of a direction, a fineness
- * and a sharpness.
+/* textures.c -- grounds that are to be recognised, too: stripes and grain of a direction, a
+ * fineness and a sharpness.
  *     tone(u, v) = soft step of   w1 wave(f1 along d1) + w2 wave(f2 along d2) + w3 grain(d3)
  * A wave is a triangle between -1 and 1; grain is value noise that is longer along its direction
  * (Perlin 1985).  A category is all of these numbers; pictures of one differ in colours, phase, and

@@ -53,7 +53,8 @@ static options defaults(void)
 {
     tlv_pretrain_opts d = tlv_pretrain_defaults();
     return (options){ .arch = "resnet10", .width = 0.25, .size = 64, .fractals = 120,
-                      .contours = 80, .textures = 60, .objects = 3, .steps = d.steps, .batch = d.batch,
+                      .contours = 80, .textures = 60, .objects = 3, .steps = d.steps,
+                      .batch = d.batch,
                       .warmup = d.warmup, .lr = d.lr, .weight_decay = d.weight_decay,
                       .every = 500 };
 }
